@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Installs what is missing of the named groups, from Debian's packages and crates.io, and nothing that is there.
+#
+#   .ci/install.sh build          what compiling keygate needs
+#   .ci/install.sh test           what the tests call: real clients, a real Prometheus
+#   .ci/install.sh fuzz           cargo-fuzz, into target/tools
+#
+# Runs as root, or with sudo. Where it may not install, it says which packages are wanted and fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+
+# want PACKAGE COMMAND…: the package, unless all the commands are there.
+want() {
+  local package=$1 command
+  shift
+  for command in "$@"; do
+    if ! command -v "$command" >/dev/null 2>&1; then
+      packages+=("$package")
+      return
+    fi
+  done
+}
+
+need_rust() {
+  if ! command -v cargo >/dev/null 2>&1; then
+    echo "install.sh: cargo was not found. keygate needs Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)" \
+      "or newer, with rustfmt and clippy; install it with rustup and run this again." >&2
+    exit 1
+  fi
+}
+
+group_build() {
+  need_rust
+  # The C library's headers come with the compiler. CMake builds zlib-ng; the others (SQLite, mimalloc, zstd,
+  # ring) need the compiler alone.
+  want build-essential cc c++ make
+  want cmake cmake
+  # For cargo's own downloads.
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+}
+
+group_test() {
+  group_build
+  want curl curl
+  want openssl openssl
+  want sqlite3 sqlite3
+  want nghttp2-client nghttp h2load
+  want prometheus prometheus promtool
+  want python3 python3
+}
+
+group_fuzz() {
+  group_build
+}
+
+# Packages of servers start them when they are installed. Nothing here wants that: tests start their own.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d status=0
+  if [ -e "$policy" ]; then
+    "$@"
+    return
+  fi
+  trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+  $sudo chmod 0755 "$policy"
+  "$@" || status=$?
+  $sudo rm -f "$policy"
+  trap - EXIT
+  return "$status"
+}
+
+install_packages() {
+  [ ${#packages[@]} -gt 0 ] || return 0
+  local list by_hand
+  list=$(printf '%s\n' "${packages[@]}" | sort -u | paste -sd' ')
+  by_hand="install.sh: missing: $list. Install them as root: apt-get install -y --no-install-recommends $list"
+
+  sudo=""
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install.sh: missing: $list (names of Debian's packages; there is no apt-get here)" >&2
+    exit 1
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || { echo "$by_hand" >&2; exit 1; }
+    # Without a terminal nobody can answer sudo's question.
+    if [ -t 0 ]; then sudo="sudo"; else sudo="sudo -n"; fi
+    $sudo true || { echo "$by_hand" >&2; exit 1; }
+  fi
+
+  echo "install.sh: installing $list" >&2
+  local options=(-qq -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  # One source that does not answer must not stop the rest: whether the packages are to be had shows below.
+  $sudo apt-get "${options[@]}" update >/dev/null || echo "install.sh: apt-get update had errors; going on" >&2
+  # shellcheck disable=SC2086 # a list of words
+  without_services $sudo env DEBIAN_FRONTEND=noninteractive \
+    apt-get "${options[@]}" --no-install-recommends install $list >/dev/null </dev/null || { echo "$by_hand" >&2; exit 1; }
+}
+
+[ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+fuzz=false
+for group in "$@"; do
+  case $group in
+    build | test) "group_$group" ;;
+    fuzz) group_fuzz; fuzz=true ;;
+    *) echo "install.sh: there is no group $group" >&2; exit 2 ;;
+  esac
+done
+install_packages
+
+if $fuzz && [ ! -x target/tools/bin/cargo-fuzz ]; then
+  cargo install --locked --root target/tools cargo-fuzz@0.13.2
+fi

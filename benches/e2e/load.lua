@@ -1,0 +1,33 @@
+-- What wrk sends, and how it reports: one GET after the other, X-API-Key taking each value of a file in turn.
+--
+-- Used by run.py and instructions.py: wrk ... -s load.lua URL -- FILE. An empty line in FILE is a request
+-- without the header. All requests are built before the load starts; per request only an index moves.
+
+local requests, count, at = {}, 0, 0
+
+function init(args)
+  for key in io.lines(args[1]) do
+    local headers = {}
+    if key ~= "" then
+      headers["X-API-Key"] = key
+    end
+    count = count + 1
+    requests[count] = wrk.format("GET", wrk.path, headers)
+  end
+end
+
+function request()
+  at = at % count + 1
+  return requests[at]
+end
+
+-- One line that begins with "wrk-json ": counts, duration in microseconds, latencies in microseconds.
+function done(summary, latency, _)
+  local errors = summary.errors
+  io.write(string.format(
+    'wrk-json {"requests":%d,"duration_us":%d,"above_399":%d,"failed":%d,' ..
+    '"p50_us":%d,"p90_us":%d,"p99_us":%d,"max_us":%d}\n',
+    summary.requests, summary.duration, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+end

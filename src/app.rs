@@ -1,0 +1,290 @@
+//! Composition root: builds the services of a gateway process, starts and stops them in order.
+//!
+//! Three runtimes, so that none waits for another: pingora's threads for requests (`data_plane`); a small one of
+//! our own for lease, follower, last logins, health checks, metrics and control, which ends after the first; and
+//! the access log's thread. The environment, the clocks and the random source enter here.
+//!
+//! Start: metrics listener, store, keyring, lease, upstreams, and only then the data plane's sockets listen.
+//! Stop: not ready; accept nothing; answer what is in flight; write last logins; leave the fleet.
+
+mod control;
+mod data_plane;
+mod observer;
+mod reload;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::resolved::{Config, StoreLocation};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::fleet::lease::LeaseGate;
+use crate::fleet::member::{Member, Setup};
+use crate::keyring::Keyring;
+use crate::keyring::follow::{BoxError, Follower, Opener};
+use crate::lifecycle::MasterKeys;
+use crate::metrics::server::{self, Readiness, Sources};
+use crate::metrics::{AccessLog, Metrics, NotReady, default_registry, names, program_log};
+use crate::proxy::gateway::{Gateway, Live};
+use crate::proxy::reject::Rejection;
+use crate::proxy::telemetry::Telemetry;
+use crate::store::seal::Purpose;
+use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
+use crate::usage::flush::Flusher;
+use observer::Observer;
+use reload::Reloader;
+
+/// Bytes of access log that may wait for standard output.
+const ACCESS_LOG_CAPACITY: usize = 8 * 1024 * 1024;
+/// For the access log's last lines.
+const ACCESS_LOG_CLOSE: Duration = Duration::from_secs(2);
+/// For the last flush of last logins.
+const LAST_FLUSH: Duration = Duration::from_secs(20);
+/// Between two looks at whether connections are still open, at the end.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Between two purges of old audit records and changes.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// Changes that are kept for followers; who is further behind reloads.
+const CHANGES_KEPT: u64 = 100_000;
+
+/// Where the process stands, for `/readyz`.
+#[derive(Debug, Default)]
+struct Phase(AtomicU8);
+
+impl Phase {
+    const SERVING: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    fn set(&self, phase: u8) {
+        self.0.store(phase, Ordering::Release);
+    }
+
+    fn reason(&self) -> Option<NotReady> {
+        match self.0.load(Ordering::Acquire) {
+            Self::SERVING => None,
+            Self::DRAINING => Some(NotReady::Draining),
+            _ => Some(NotReady::Starting),
+        }
+    }
+}
+
+struct OpenWith(MasterKeys);
+
+impl Opener for OpenWith {
+    fn open(&self, sealed: &[u8], store_id: &str, purpose: Purpose, version: u32) -> Result<Zeroizing<Vec<u8>>, BoxError> {
+        Ok(self.0.open_sealed(sealed, store_id, purpose, version)?.0)
+    }
+}
+
+/// Runs a gateway until it is told to stop (SIGTERM or SIGINT), and then until all it has begun is done.
+///
+/// # Errors
+/// Whatever keeps it from starting: an address that is taken, a store that cannot be read, …
+pub fn serve(config: Config, master_keys: MasterKeys) -> anyhow::Result<()> {
+    program_log::init(config.log.level)?;
+    // Fails only where one is installed already, which then is this one: no other is compiled in.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let metrics = Arc::new(Metrics::new(&default_registry(), &Rejection::REASONS)?);
+    count_panics(&metrics);
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    let outcome = App { config, metrics, control: &control }.run(master_keys);
+    control.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+fn count_panics(metrics: &Arc<Metrics>) {
+    let panics = metrics.panics.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        panics.inc();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        // Not the payload: it may hold a request's bytes.
+        tracing::error!(place, "a panic; it ends what it happened in, and nothing else");
+    }));
+}
+
+struct App<'r> {
+    config: Config,
+    metrics: Arc<Metrics>,
+    control: &'r Runtime,
+}
+
+impl App<'_> {
+    fn run(self, master_keys: MasterKeys) -> anyhow::Result<()> {
+        let sockets = data_plane::bind(&self.config.server.listen)?;
+        let phase = Arc::new(Phase::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let keyring = Arc::new(Keyring::new(&*entropy));
+        let lease = Arc::new(LeaseGate::closed());
+        let (ended, _) = watch::channel(false);
+        let metrics_address = self.serve_metrics(&phase, &keyring, &lease, &clock, &ended)?;
+
+        let observer = Arc::new(Observer(Arc::clone(&self.metrics)));
+        let StoreLocation::Sqlite(path) = &self.config.store.location;
+        let store = Arc::new(self.control.block_on(SqliteStore::open(path))?);
+        let member = self.control.block_on(Member::join(Setup {
+            store: store.clone(),
+            locks: Arc::new(SqliteNodeLocks::new(path)),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            follower: Follower::new(Arc::clone(&keyring), Arc::new(OpenWith(master_keys))),
+            gate: Arc::clone(&lease),
+            observer: observer.clone(),
+            node_id: node_id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lease: self.config.store.lease,
+        }))?;
+        // On a thread of its own: nothing that the others do can keep the lease from being renewed.
+        let member = std::thread::Builder::new().name("lease".to_owned()).spawn({
+            let (control, ended) = (self.control.handle().clone(), ended.subscribe());
+            move || control.block_on(stay_member(member, ended))
+        })?;
+        let flusher = Flusher::new(Arc::clone(&keyring), store.clone(), Arc::clone(&clock), observer);
+        let interval = self.config.usage.flush_interval;
+        let flusher = self.control.spawn(flusher.run(interval, until(ended.subscribe()), LAST_FLUSH));
+        self.control.spawn(purge(store, Arc::clone(&clock), self.config.store.audit_retention));
+
+        let gateway = self.gateway(&keyring, &lease, &clock, &*entropy)?;
+        let reloader = Reloader::new(self.config.clone(), Arc::clone(&gateway), Arc::clone(&self.metrics));
+        self.control.block_on(reloader.begin());
+        let reloader = Arc::new(reloader);
+        let control_socket = control::bind(&self.config.server.run_dir)?;
+        self.control.spawn(control_socket.serve(Arc::clone(&reloader)));
+        self.control.spawn(control::on_hangup(reloader));
+        let stop = self.control.block_on(async { control::stop_signal() })?;
+
+        let data_plane = data_plane::start(&self.config, &gateway, sockets)?;
+        phase.set(Phase::SERVING);
+        announce(data_plane.addresses(), metrics_address);
+
+        self.control.block_on(stop);
+        tracing::info!("stopping");
+        phase.set(Phase::DRAINING);
+        data_plane.stop_accepting();
+        self.drain(&gateway);
+        data_plane.end();
+        // Leases and last logins are needed as long as requests are, and no longer.
+        ended.send_replace(true);
+        let lost = self.control.block_on(flusher).unwrap_or_default();
+        // A panic in it was logged; its row is found to be gone by its lock.
+        let _ = member.join();
+        if let Some(log) = &gateway.telemetry.access_log {
+            log.close(ACCESS_LOG_CLOSE);
+        }
+        anyhow::ensure!(lost == 0, "the last logins of {lost} keys could not be written before the end");
+        Ok(())
+    }
+
+    fn gateway(
+        &self,
+        keyring: &Arc<Keyring>,
+        lease: &Arc<LeaseGate>,
+        clock: &Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+    ) -> anyhow::Result<Arc<Gateway>> {
+        let live = Live::new(&self.config, &self.metrics)?;
+        let access_log = match self.config.log.access {
+            true => Some(AccessLog::to_stdout(ACCESS_LOG_CAPACITY, &self.metrics).context("cannot start the access log")?),
+            false => None,
+        };
+        let telemetry = Telemetry {
+            no_route: self.metrics.route(names::NO_ROUTE)?,
+            metrics: Arc::clone(&self.metrics),
+            access_log,
+            keyring: Arc::clone(keyring),
+            clock: Arc::clone(clock),
+        };
+        let mut process_id = [0; 8];
+        entropy.fill(&mut process_id);
+        let process_id = u64::from_be_bytes(process_id);
+        Ok(Arc::new(Gateway::new(Arc::clone(keyring), Arc::clone(lease), Arc::clone(clock), live, telemetry, process_id)))
+    }
+
+    fn serve_metrics(
+        &self,
+        phase: &Arc<Phase>,
+        keyring: &Arc<Keyring>,
+        lease: &Arc<LeaseGate>,
+        clock: &Arc<dyn Clock>,
+        ended: &watch::Sender<bool>,
+    ) -> anyhow::Result<Option<SocketAddr>> {
+        let Some(address) = self.config.metrics.listen else { return Ok(None) };
+        let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        let bound = listener.local_addr()?;
+        let sources = Sources {
+            readiness: Arc::new({
+                let (phase, lease, clock) = (Arc::clone(phase), Arc::clone(lease), Arc::clone(clock));
+                move || {
+                    let no_lease = (!lease.admits(clock.boot())).then_some(NotReady::NoLease);
+                    Readiness { reasons: phase.reason().into_iter().chain(no_lease).collect() }
+                }
+            }),
+            refresh: Arc::new({
+                let (metrics, keyring) = (Arc::clone(&self.metrics), Arc::clone(keyring));
+                let (lease, clock) = (Arc::clone(lease), Arc::clone(clock));
+                move || observer::refresh(&metrics, &keyring, &lease, &*clock)
+            }),
+            registry: default_registry(),
+        };
+        self.control.spawn(server::serve(listener, sources, until(ended.subscribe())));
+        Ok(Some(bound))
+    }
+
+    /// Until no connection is open, or for the configured time.
+    fn drain(&self, gateway: &Gateway) {
+        let limit = self.config.server.drain_timeout;
+        let drained = self.control.block_on(tokio::time::timeout(limit, async {
+            while gateway.open_connections() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        }));
+        if drained.is_err() {
+            let connections = gateway.open_connections();
+            tracing::warn!(connections, "connections are cut: they took longer than drain_timeout");
+        }
+    }
+}
+
+async fn stay_member(mut member: Member, ended: watch::Receiver<bool>) {
+    member.run(until(ended)).await;
+    member.leave().await;
+}
+
+async fn until(mut ended: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the process at its end.
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+async fn purge(store: Arc<SqliteStore>, clock: Arc<dyn Clock>, retention: Option<Duration>) {
+    loop {
+        let before = retention.map(|keep| crate::clock::WallTime::EPOCH.plus(clock.wall().since(crate::clock::WallTime::EPOCH.plus(keep))));
+        if let Err(error) = store.purge(before, CHANGES_KEPT).await {
+            tracing::warn!(%error, "old audit records could not be removed; they will be next time");
+        }
+        tokio::time::sleep(PURGE_INTERVAL).await;
+    }
+}
+
+/// `hostname:pid`, for people.
+fn node_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}
+
+/// The one line that says that requests are taken.
+fn announce(server: &[SocketAddr], metrics: Option<SocketAddr>) {
+    let line = serde_json::json!({ "event": "listening", "server": server, "admin": null, "metrics": metrics });
+    eprintln!("{line}");
+}

@@ -1,0 +1,49 @@
+//! `keygate audit`: who changed or saw what.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::context::{Context, block_on};
+use super::output::{self, cell, line};
+use crate::store::AuditRecord;
+
+/// Show the latest audit records, newest first.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// How many at most.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: u32,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let config = context.config()?;
+    let records = block_on(async { Ok(context.store(&config).await?.audit(arguments.limit).await?) })?;
+    if context.output.is_json() {
+        output::json(&json!({ "audit": records.iter().map(record).collect::<Vec<_>>() }))?;
+        return Ok(Exit::Done);
+    }
+    if records.is_empty() {
+        line("No audit records.")?;
+        return Ok(Exit::Done);
+    }
+    let row = |r: &AuditRecord| {
+        let who = format!("{} ({})", r.actor.who, r.actor.from);
+        vec![cell(&r.at.for_people()), cell(&who), cell(&r.action), cell(&r.subject), cell(&r.detail)]
+    };
+    context.output.table(&["When (UTC)", "Who", "Action", "Subject", "Detail"], records.iter().map(row).collect())?;
+    Ok(Exit::Done)
+}
+
+fn record(r: &AuditRecord) -> Value {
+    json!({
+        "id": r.id,
+        "at": r.at.rfc3339(),
+        "who": r.actor.who,
+        "from": r.actor.from,
+        "action": r.action,
+        "subject": r.subject,
+        "detail": serde_json::from_str(&r.detail).unwrap_or_else(|_| Value::from(r.detail.as_str())),
+        "revision": r.revision,
+    })
+}

@@ -1,0 +1,195 @@
+//! `keygate demo`: a gateway in front of a small API of its own, with two keys and `curl` lines to try.
+
+use std::fs::DirBuilder;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Exit;
+use super::context::{Context, actor, block_on};
+use super::init::{self, Made};
+use super::output::line;
+use crate::config::Config;
+use crate::credential::{KeyName, Policy, Role};
+use crate::fleet::revoke::Wait;
+use crate::lifecycle::{Issued, Lifecycle, NewApiKey};
+
+mod upstream;
+
+/// Try keygate: a gateway in front of a small built-in API, with two keys and curl lines that work.
+///
+/// Makes everything in a temporary directory, which is removed at the end; Ctrl-C ends it.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Keep everything in this directory (made if it is missing), to use other keygate commands on it.
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: Option<PathBuf>,
+    /// Where the gateway listens; without this, 127.0.0.1:8080 or, if that is busy, a free port.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let directory = Directory::make(context, arguments.dir.as_deref())?;
+    let upstream = upstream::start()?;
+    let file = directory.path.join("keygate.toml");
+    let listen = match arguments.listen {
+        Some(given) if given.port() != 0 => given,
+        Some(given) => free_port(given)?,
+        None => free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))?,
+    };
+    let metrics = free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))?;
+    std::fs::write(&file, configuration(listen, upstream, metrics))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let config = crate::config::load(&file)?;
+    let keys = block_on(prepare(context, &config))?;
+    introduce(&keys, &directory, listen, metrics)?;
+    let master_keys = context.master_keys(&config)?;
+    crate::app::serve(config, master_keys)?;
+    Ok(Exit::Done)
+}
+
+/// Where the demonstration keeps its files. A temporary one goes when this is dropped.
+struct Directory {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Directory {
+    fn make(context: &Context, given: Option<&Path>) -> anyhow::Result<Self> {
+        let is_temporary = given.is_none();
+        let path = given.map_or_else(
+            || {
+                let parent =
+                    context.environment.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+                parent.join(format!("keygate-demo-{}", context.entropy.hex128()))
+            },
+            Path::to_owned,
+        );
+        // A temporary one must be new: its name was drawn, so whatever is there is somebody else's.
+        let made = DirBuilder::new().mode(0o700).recursive(!is_temporary).create(&path);
+        made.with_context(|| format!("cannot make the directory {}", path.display()))?;
+        Ok(Self { path, is_temporary })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            // What cannot be removed is left to the system's own cleaning of temporary files.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// This address, or the same with a port that is free now.
+fn free_port(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(wanted)
+        .or_else(|_| TcpListener::bind(SocketAddr::new(wanted.ip(), 0)))
+        .with_context(|| format!("cannot listen on {}", wanted.ip()))?;
+    Ok(listener.local_addr()?)
+}
+
+fn configuration(listen: SocketAddr, upstream: SocketAddr, metrics: SocketAddr) -> String {
+    format!(
+        r#"# Written by `keygate demo`, anew at each start.
+
+[server]
+listen = ["{listen}"]
+
+[[upstream]]
+name = "api"
+servers = ["{upstream}"]
+
+[[route]]
+path = "/"
+upstream = "api"
+
+[[route.rule]]                # a POST that only reads: READONLY keys may
+methods = ["POST"]
+path = "/search"
+role = "READONLY"
+
+[[route]]
+path = "/public"
+upstream = "api"
+access = "public"
+
+[store]
+url = "sqlite:keygate.db"
+
+[secrets]
+master_key_file = "master.key"
+
+[metrics]
+listen = "{metrics}"
+
+[log]
+access = "off"
+level = "warn"
+"#
+    )
+}
+
+/// A READONLY and an ADMIN key; ones that an earlier run made get new app keys.
+async fn prepare(context: &Context, config: &Config) -> anyhow::Result<[Issued; 2]> {
+    init::prepare(context, config, &mut Made::default()).await?;
+    let lifecycle = context.lifecycle(config).await?;
+    let reader = issue(&lifecycle, "demo-reader", Role::ReadOnly).await?;
+    let admin = issue(&lifecycle, "demo-admin", Role::Admin).await?;
+    Ok([reader, admin])
+}
+
+async fn issue(lifecycle: &Lifecycle, name: &str, role: Role) -> anyhow::Result<Issued> {
+    let actor = actor();
+    if let Some((key, _)) = lifecycle.store.key_named(name).await? {
+        return Ok(lifecycle.roll(key.id, None, &actor, Wait::Full).await?);
+    }
+    let name: KeyName = name.parse()?;
+    let description = "made by keygate demo".to_owned();
+    Ok(lifecycle.create(NewApiKey { name, description, role, policy: Policy::default() }, &actor).await?)
+}
+
+fn introduce(
+    [reader, admin]: &[Issued; 2],
+    directory: &Directory,
+    listen: SocketAddr,
+    metrics: SocketAddr,
+) -> anyhow::Result<()> {
+    let url = format!("http://{listen}");
+    let (reader, admin) = (&*reader.encoded_key, &*admin.encoded_key);
+    let file = directory.path.join("keygate.toml");
+    let gone = if directory.is_temporary { " and removes its files" } else { "" };
+    line(&format!(
+        "\
+keygate listens on {url} in a moment, in front of a small API that says what reached it.
+
+READONLY key  {reader}
+ADMIN key     {admin}
+
+# 401: no key
+curl -i {url}/hello
+# 200
+curl -i -H 'X-API-Key: {reader}' {url}/hello
+# 403: a READONLY key may not write
+curl -i -H 'Authorization: Bearer {reader}' -d name=tea {url}/items
+# 201
+curl -i -H 'Authorization: Bearer {admin}' -d name=tea {url}/items
+# 200: a rule of the route says that this POST only reads
+curl -i -H 'Authorization: Bearer {reader}' -d q=tea {url}/search
+# 200: a public route
+curl -i {url}/public/hello
+# metrics
+curl -s http://{metrics}/metrics | grep ^keygate_
+
+# From another terminal: last logins, and the end of every key at once
+keygate --config {file} key list
+keygate --config {file} secret regenerate
+
+Ctrl-C ends it{gone}.",
+        file = file.display()
+    ))
+}

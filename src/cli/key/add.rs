@@ -1,0 +1,59 @@
+//! `keygate key add`: makes an API key and shows its secrets, once.
+
+use clap::Args;
+use ipnet::IpNet;
+use serde_json::json;
+
+use super::{check_routes, show_secrets, view};
+use crate::cli::context::{Context, actor};
+use crate::cli::parse::{self, When};
+use crate::cli::wait::{conclude, tell, with_revocation};
+use crate::cli::{Exit, output};
+use crate::config::Config;
+use crate::credential::{KeyName, Policy, Role};
+use crate::lifecycle::NewApiKey;
+
+/// Make an API key; prints its encoded key and app key, once.
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    /// Application name: 1 to 128 characters, unique.
+    name: KeyName,
+    /// readonly (safe methods) or admin (all methods).
+    #[arg(long)]
+    role: Role,
+    /// Free text.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    description: String,
+    /// When it stops working: 2027-01-31T12:00:00Z, 2027-01-31, 90d, never.
+    #[arg(long, value_name = "WHEN", value_parser = parse::when)]
+    expires: Option<When>,
+    /// Only for clients in this network, e.g. 10.0.0.0/8; may be given several times.
+    #[arg(long, value_name = "CIDR", value_parser = parse::network)]
+    network: Vec<IpNet>,
+    /// Only for the route with this label (host and path, e.g. /reports); may be given several times.
+    #[arg(long, value_name = "LABEL")]
+    route: Vec<String>,
+}
+
+pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments) -> anyhow::Result<Exit> {
+    check_routes(config, &arguments.route)?;
+    let now = context.clock.wall();
+    let policy = Policy {
+        expires_at: arguments.expires.map(|when| when.resolve(now)).transpose()?.flatten(),
+        allowed_networks: (!arguments.network.is_empty()).then_some(arguments.network),
+        allowed_routes: (!arguments.route.is_empty()).then_some(arguments.route),
+    };
+    let lifecycle = context.lifecycle(config).await?;
+    let Arguments { name, description, role, .. } = arguments;
+    let issued = lifecycle.create(NewApiKey { name, description, role, policy }, &actor()).await?;
+    if context.output.is_json() {
+        let mut fields = view::key(&issued.key, now);
+        fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
+        fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
+        output::json(&with_revocation(&issued.waited, fields)?)?;
+    } else {
+        show_secrets(context, &issued)?;
+        tell(&issued.waited)?;
+    }
+    Ok(conclude(&issued.waited))
+}

@@ -1,0 +1,122 @@
+//! `keygate key roll|disable|enable|delete`: taking an API key's authority away, and giving it back.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{find, show_secrets, view};
+use crate::cli::context::{Context, actor};
+use crate::cli::output::{self, clean, line};
+use crate::cli::wait::{WaitOptions, conclude, tell, with_revocation};
+use crate::cli::{Exit, prompt};
+use crate::config::Config;
+use crate::lifecycle::{Lifecycle, Waited};
+use crate::store::ApiKey;
+
+/// Give an API key a new app key; the old one stops working.
+///
+/// This is what a leaked encoded key or app key needs. Id, name, role, policy and history stay. Prints the new
+/// encoded key and app key, once.
+#[derive(Args)]
+pub(in crate::cli) struct Roll {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Refuse an API key until it is enabled again.
+#[derive(Args)]
+pub(in crate::cli) struct Disable {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Accept a disabled API key again.
+#[derive(Args)]
+pub(in crate::cli) struct Enable {
+    /// Id or name.
+    key: String,
+}
+
+/// Delete an API key for good. Its name is free again; its id is never used again.
+#[derive(Args)]
+pub(in crate::cli) struct Delete {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args)]
+struct Target {
+    /// Id or name.
+    key: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    wait: WaitOptions,
+}
+
+impl Target {
+    /// The key, after asking whether it is meant.
+    async fn confirmed(
+        &self,
+        context: &Context,
+        config: &Config,
+        question: impl Fn(&str) -> String,
+    ) -> anyhow::Result<(Lifecycle, ApiKey)> {
+        // A missing --yes is told before anything else that may be wrong.
+        if !self.yes && !context.environment.is_interactive() {
+            prompt::confirm(&context.environment, self.yes, "")?;
+        }
+        let lifecycle = context.lifecycle(config).await?;
+        let (key, _) = find(&*lifecycle.store, &self.key).await?;
+        prompt::confirm(&context.environment, self.yes, &question(&format!("{} ({})", key.name, key.id)))?;
+        Ok((lifecycle, key))
+    }
+}
+
+pub(super) async fn roll(context: &Context, config: &Config, Roll { target }: Roll) -> anyhow::Result<Exit> {
+    let question = |key: &str| format!("Give API key {key} a new app key? Its encoded key stops working at once.");
+    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let issued = lifecycle.roll(key.id, None, &actor(), target.wait.into()).await?;
+    if context.output.is_json() {
+        let mut fields = view::key(&issued.key, context.clock.wall());
+        fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
+        fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
+        output::json(&with_revocation(&issued.waited, fields)?)?;
+    } else {
+        show_secrets(context, &issued)?;
+        tell(&issued.waited)?;
+    }
+    Ok(conclude(&issued.waited))
+}
+
+pub(super) async fn disable(context: &Context, config: &Config, Disable { target }: Disable) -> anyhow::Result<Exit> {
+    let question = |key: &str| format!("Disable API key {key}? It is refused at once, until it is enabled.");
+    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let changed = lifecycle.disable(key.id, &actor(), target.wait.into()).await?;
+    tell_state(context, &changed.key, &changed.waited, "disabled")
+}
+
+pub(super) async fn enable(context: &Context, config: &Config, arguments: Enable) -> anyhow::Result<Exit> {
+    let lifecycle = context.lifecycle(config).await?;
+    let (key, _) = find(&*lifecycle.store, &arguments.key).await?;
+    let changed = lifecycle.enable(key.id, &actor()).await?;
+    tell_state(context, &changed.key, &changed.waited, "enabled")
+}
+
+pub(super) async fn delete(context: &Context, config: &Config, Delete { target }: Delete) -> anyhow::Result<Exit> {
+    let question = |key: &str| format!("Delete API key {key} for good? It is refused at once.");
+    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let (mut deleted, waited) = lifecycle.delete(key.id, &actor(), target.wait.into()).await?;
+    deleted.state = crate::credential::KeyState::Deleted;
+    tell_state(context, &deleted, &waited, "deleted")
+}
+
+fn tell_state(context: &Context, key: &ApiKey, waited: &Waited, now: &str) -> anyhow::Result<Exit> {
+    if context.output.is_json() {
+        output::json(&with_revocation(waited, view::key(key, context.clock.wall()))?)?;
+    } else {
+        line(&clean(&format!("API key {} ({}) is {now}.", key.name, key.id)))?;
+        tell(waited)?;
+    }
+    Ok(conclude(waited))
+}

@@ -1,0 +1,169 @@
+//! `keygate secret`: the gateway's shared secret, seen and replaced.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use super::context::{Context, actor, block_on};
+use super::output::{self, line};
+use super::wait::{WaitOptions, conclude, tell, with_revocation};
+use super::{Exit, parse, prompt};
+use crate::clock::WallTime;
+use crate::lifecycle::Lifecycle;
+use crate::store::KeyFilter;
+
+/// Keys used within this count as in use.
+const IN_USE: Duration = Duration::from_hours(24);
+
+/// How an integration gets its new encoded key.
+const RECIPE: &str = "\
+Every integration now needs its encoded key made anew from its app key (or old encoded key) and the new shared
+secret, which `keygate secret show` prints. Offline with keygate:
+
+  KEYGATE_SHARED_SECRET=… keygate encode --key-file app-key.txt
+
+or with openssl (id and body are those of the app key kga_<id>_<body>):
+
+  P=kg_VERSION_<id>_<body>; echo ${P}_$(printf %s $P | openssl dgst -sha256 -hmac \"$SHARED_SECRET\" -r | cut -c1-40)";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Show the current shared secret. That it was seen is written into the audit records.
+    Show,
+    /// Replace the shared secret; every key encoded with the old one stops working until it is encoded anew.
+    ///
+    /// A leaked encoded key is not helped by this, as it contains its app key: roll that key.
+    Regenerate {
+        /// Do it only if this version is in force.
+        #[arg(long, value_name = "VERSION")]
+        expect: Option<u32>,
+        /// Go on accepting the old version for this long, e.g. 24h.
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        grace: Option<Duration>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: WaitOptions,
+    },
+    /// Stop accepting the version before the current one now.
+    EndGrace {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: WaitOptions,
+    },
+}
+
+pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<Exit> {
+    let config = context.config()?;
+    block_on(async {
+        let lifecycle = context.lifecycle(&config).await?;
+        match *command {
+            Command::Show => show(context, &lifecycle).await,
+            Command::Regenerate { expect, grace, yes, wait } => {
+                regenerate(context, &lifecycle, expect, grace, yes, wait).await
+            }
+            Command::EndGrace { yes, wait } => end_grace(context, &lifecycle, yes, wait).await,
+        }
+    })
+}
+
+async fn show(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> {
+    let revealed = lifecycle.reveal_secret(&actor()).await?;
+    let (secret, previous) = (&revealed.secret, &revealed.previous);
+    let until = |at: Option<WallTime>| at.map(WallTime::rfc3339);
+    if context.output.is_json() {
+        output::json(&json!({
+            "version": secret.version().get(),
+            "secret": secret.expose(),
+            "created_at": revealed.created_at.rfc3339(),
+            "previous": previous.map(|(v, at)| json!({ "version": v.get(), "grace_until": until(at) })),
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let grace = previous.map(|(version, at)| {
+        format!("version {version} is accepted until {} UTC", at.map(WallTime::for_people).unwrap_or_default())
+    });
+    context.output.fields(vec![
+        ("Version", Some(secret.version().to_string())),
+        ("Shared secret", Some(secret.expose().to_owned())),
+        ("Made (UTC)", Some(revealed.created_at.for_people())),
+        ("Grace period", grace),
+    ])?;
+    Ok(Exit::Done)
+}
+
+async fn regenerate(
+    context: &Context,
+    lifecycle: &Lifecycle,
+    expect: Option<u32>,
+    grace: Option<Duration>,
+    yes: bool,
+    wait: WaitOptions,
+) -> anyhow::Result<Exit> {
+    let mut expect = expect;
+    if !yes {
+        // What was asked about is what is done.
+        let question = question(context, lifecycle, &mut expect, grace).await?;
+        prompt::confirm(&context.environment, yes, &question)?;
+    }
+    let done = lifecycle.regenerate(expect, grace, &actor(), wait.into()).await?;
+    if context.output.is_json() {
+        let more = Map::from_iter([
+            ("version".to_owned(), Value::from(done.version.get())),
+            ("grace_until".to_owned(), Value::from(done.grace_until.map(WallTime::rfc3339))),
+        ]);
+        output::json(&with_revocation(&done.waited, more)?)?;
+    } else {
+        line(&format!("The shared secret is at version {} now.", done.version))?;
+        if let Some(until) = done.grace_until {
+            let before = done.version.get() - 1;
+            line(&format!("Version {before} is still accepted until {} UTC.", until.for_people()))?;
+        }
+        tell(&done.waited)?;
+        line(&format!("\n{}", RECIPE.replace("VERSION", &done.version.to_string())))?;
+    }
+    Ok(conclude(&done.waited))
+}
+
+async fn question(
+    context: &Context,
+    lifecycle: &Lifecycle,
+    expect: &mut Option<u32>,
+    grace: Option<Duration>,
+) -> anyhow::Result<String> {
+    if !context.environment.is_interactive() {
+        return Ok(String::new());
+    }
+    let current = lifecycle.store.secrets().await?.secrets.current.version.get();
+    let now = context.clock.wall();
+    let keys = lifecycle.store.keys(&KeyFilter::default()).await?;
+    let used = keys.iter().filter(|(_, usage)| usage.last_login.is_some_and(|at| now.since(at) < IN_USE)).count();
+    let version = *expect.get_or_insert(current);
+    let when = grace.map_or_else(|| "at once".to_owned(), |grace| format!("in {}", humantime::format_duration(grace)));
+    Ok(format!(
+        "Replace version {version} of the shared secret? {used} keys were used in the last 24 hours; \
+         all keys stop working {when}, until they are encoded anew."
+    ))
+}
+
+async fn end_grace(context: &Context, lifecycle: &Lifecycle, yes: bool, wait: WaitOptions) -> anyhow::Result<Exit> {
+    // It ends by itself anyway, so without a terminal this needs no --yes.
+    let yes = yes || !context.environment.is_interactive();
+    let question = "End the grace period now? Keys encoded with the version before stop working.";
+    prompt::confirm(&context.environment, yes, question)?;
+    let Some((version, waited)) = lifecycle.end_grace(&actor(), wait.into()).await? else {
+        anyhow::bail!("there is no grace period to end");
+    };
+    if context.output.is_json() {
+        let more = Map::from_iter([("ended_version".to_owned(), Value::from(version))]);
+        output::json(&with_revocation(&waited, more)?)?;
+    } else {
+        line(&format!("Version {version} of the shared secret is not accepted any more."))?;
+        tell(&waited)?;
+    }
+    Ok(conclude(&waited))
+}

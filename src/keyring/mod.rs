@@ -1,0 +1,200 @@
+//! The keyring: all API keys of the gateway in memory, one slot each, and the generations in force.
+//!
+//! Readers are the requests; they take no lock and wait for nobody. The one writer is `follow`, which applies
+//! what the store says. Slots are appended and never move or go: a deleted key's slot becomes a tombstone, as
+//! ids are never reused, so a slot's index is good for the life of the process.
+//!
+//! Invariants: an id has at most one slot; `index` points only at slots that are there; a record is replaced
+//! whole; the generation is published only after every key change of the same revision.
+
+pub mod follow;
+mod generation;
+mod slot;
+mod verify;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use arc_swap::{ArcSwapOption, Guard};
+
+use crate::credential::{KeyId, KeyState, Role};
+use crate::entropy::Entropy;
+use crate::usage::record::{MAX_SLOTS, NewsList};
+
+pub use generation::{Generation, Generations};
+pub use slot::{Record, Slot};
+pub use verify::{NotProven, Verdict};
+
+/// A slot that was looked up, with its record as of then.
+#[derive(Debug)]
+pub struct Found<'k> {
+    /// Position of the slot, good for the life of the process.
+    pub index: u32,
+    /// The slot.
+    pub slot: &'k Slot,
+    /// Its record.
+    pub record: Guard<Arc<Record>>,
+}
+
+/// Keys by role and state, for the gauges.
+pub type Census = [[u64; 3]; 2];
+
+/// See the module's text.
+pub struct Keyring {
+    index: papaya::HashMap<KeyId, u32, IdHash>,
+    slots: boxcar::Vec<Slot>,
+    generations: ArcSwapOption<Generations>,
+    fingerprint_key: verify::FingerprintKey,
+    /// Slots with unwritten usage.
+    pub news: NewsList,
+    /// How many keys of each role and state; held by writers only.
+    census: Mutex<Census>,
+}
+
+impl Keyring {
+    /// An empty keyring. It admits nobody until keys and generations are put in.
+    #[must_use]
+    pub fn new(entropy: &dyn Entropy) -> Self {
+        Self {
+            index: papaya::HashMap::with_hasher(IdHash::default()),
+            slots: boxcar::Vec::new(),
+            generations: ArcSwapOption::empty(),
+            fingerprint_key: verify::FingerprintKey::draw(entropy),
+            news: NewsList::default(),
+            census: Mutex::new(Census::default()),
+        }
+    }
+
+    /// The slot of this id. [HOT]
+    pub fn find(&self, id: KeyId) -> Option<Found<'_>> {
+        let index = self.index.pin().get(&id).copied()?;
+        let slot = self.slot(index)?;
+        Some(Found { index, slot, record: slot.record() })
+    }
+
+    /// The slot at a position.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)
+    }
+
+    /// How many slots there are, tombstones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.count()
+    }
+
+    /// Is there no slot?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts in a key, or replaces its record. One writer at a time (`follow`).
+    ///
+    /// # Errors
+    /// [`KeyringFull`] beyond 2³² − 2 keys.
+    pub fn put(&self, id: KeyId, record: Record) -> Result<(), KeyringFull> {
+        let mut census = self.census.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        census[record.role as usize][record.state as usize] += 1;
+        if let Some(found) = self.find(id) {
+            census[found.record.role as usize][found.record.state as usize] -= 1;
+            found.slot.replace(record);
+            return Ok(());
+        }
+        let index = self.slots.push(Slot::new(id, record));
+        let index = u32::try_from(index).ok().filter(|i| *i < MAX_SLOTS).ok_or(KeyringFull)?;
+        self.index.pin().insert(id, index);
+        Ok(())
+    }
+
+    /// Makes tombstones of all keys that `keep` does not want: what a reload did not bring is gone.
+    pub fn retain(&self, keep: impl Fn(KeyId) -> bool) {
+        for (_, slot) in self.slots.iter() {
+            let record = slot.record();
+            if record.state == KeyState::Deleted || keep(slot.id()) {
+                continue;
+            }
+            let tombstone = Record {
+                epoch: record.epoch.wrapping_add(1),
+                role: record.role,
+                state: KeyState::Deleted,
+                digest: crate::credential::SecretDigest::ERASED,
+                name: "".into(),
+                policy: None,
+            };
+            // The slot is there, so this replaces and cannot be full.
+            let _ = self.put(slot.id(), tombstone);
+        }
+    }
+
+    /// Publishes the generations: one pointer store, whatever the number of keys.
+    pub fn set_generations(&self, generations: Generations) {
+        self.generations.store(Some(Arc::new(generations)));
+    }
+
+    /// The current shared secret version; `None` before the first load.
+    pub fn secret_version(&self) -> Option<u32> {
+        self.generations.load().as_ref().map(|g| g.current().version().get())
+    }
+
+    /// Keys by role (`READONLY`, `ADMIN`) and state (active, disabled, deleted).
+    pub fn census(&self) -> Census {
+        *self.census.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// More keys than the keyring has positions for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keyring is full: it holds at most 2^32 - 2 keys")]
+pub struct KeyringFull;
+
+/// The order of [`Census`]'s rows and columns is that of the enums.
+const _: () = assert!(Role::ReadOnly as usize == 0 && Role::Admin as usize == 1 && KeyState::Deleted as usize == 2);
+
+/// Hash of ids for the index: ids are drawn at random and cannot be chosen by anyone, and a process's own
+/// multiplier keeps their places from being guessed, so one multiplication is enough.
+#[derive(Clone)]
+pub struct IdHash(u64);
+
+impl Default for IdHash {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0u8) | 1)
+    }
+}
+
+impl BuildHasher for IdHash {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher { multiplier: self.0, hash: 0 }
+    }
+}
+
+/// See [`IdHash`].
+pub struct IdHasher {
+    multiplier: u64,
+    hash: u64,
+}
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.hash ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let wide = u128::from(value ^ self.hash) * u128::from(self.multiplier);
+        #[allow(clippy::cast_possible_truncation, reason = "both halves of the product, folded")]
+        {
+            self.hash = (wide as u64) ^ (wide >> 64) as u64;
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}

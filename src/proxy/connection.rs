@@ -1,0 +1,410 @@
+//! One client connection: reads and checks every HTTP/1 head itself, decides, and hands what is admitted to the
+//! general lane. Every refusal is written here, so each is a problem document, counted, logged and with a
+//! request id; and what pingora-proxy is given is always a head that keygate wrote.
+
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp as _, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
+use pingora_core::protocols::Stream;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::clock::BootTime;
+use crate::metrics::Held;
+use crate::proxy::authorize::authorize;
+use crate::proxy::body::Framing;
+use crate::proxy::forward::{self, Identity};
+use crate::proxy::gateway::{Connected, Gateway, Live};
+use crate::proxy::general::{Exchange, General};
+use crate::proxy::head::{self, FIELDS_MAX, Head, HeadLimits, Parsed};
+use crate::proxy::headers::{self, BASIC_MAX, Field};
+use crate::proxy::patience::Patience;
+use crate::proxy::reject::Rejection;
+use crate::proxy::stream::ClientStream;
+use crate::proxy::telemetry::{Refused, Request};
+use crate::proxy::{path, route::Route};
+
+/// Fields that a head is parsed into without allocating; configurations that allow more pay for it.
+const USUAL_FIELDS: usize = 101;
+
+/// How long a client is listened to after a refusal that closes the connection, so that it reads the answer
+/// before its next write breaks the connection (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are read and thrown away meanwhile.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// The application on the data plane's listeners.
+pub struct Front {
+    gateway: Arc<Gateway>,
+    general: Arc<HttpProxy<General>>,
+}
+
+/// What is to be done after looking at what came.
+enum Step {
+    /// Read more.
+    More,
+    /// Write the answer that is in the buffer; close afterwards, or not.
+    Answer {
+        close: bool,
+    },
+    /// The forwarded head is in the buffer, and this goes with it.
+    Forward {
+        exchange: Box<Exchange>,
+        head_length: usize,
+        framing: Framing,
+    },
+}
+
+/// How waiting for a head ended.
+enum Waited {
+    Came,
+    Gone,
+    TooLong,
+}
+
+/// What lives as long as the connection.
+struct Session {
+    peer: IpAddr,
+    connected: Connected,
+    requests: u64,
+    /// When the first byte of the request that is being read was seen.
+    began: Option<BootTime>,
+    /// Length of the head that was refused last.
+    head_length: usize,
+    /// The answer or forwarded head that is being written.
+    out: Vec<u8>,
+}
+
+impl Front {
+    /// In front of this gateway's general lane.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, general: Arc<HttpProxy<General>>) -> Self {
+        Self { gateway, general }
+    }
+
+    async fn serve(&self, io: Stream, shutdown: &ShutdownWatch) {
+        let peer = io.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().map(|a| a.ip())));
+        let mut session = Session {
+            peer: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.to_canonical()),
+            connected: self.gateway.connected(),
+            requests: 0,
+            began: None,
+            head_length: 0,
+            out: Vec::new(),
+        };
+        let mut stream = Box::new(ClientStream::new(io));
+        let limits = self.gateway.live.load().limits.clone();
+        if session.connected.others >= limits.max_connections {
+            self.refuse_bare(&mut session, &Rejection::Overloaded);
+            let _ = write(&mut stream, &session.out, limits.write_stall).await;
+            return;
+        }
+        let mut patience = Patience::new(limits.idle_timeout);
+        let mut stop = Box::pin(stopped(shutdown.clone()));
+        loop {
+            match self.look(&mut session, &stream) {
+                Step::More => match wait(&mut session, &mut stream, &mut patience, stop.as_mut(), &self.gateway).await {
+                    Waited::Came => {}
+                    Waited::Gone => return,
+                    Waited::TooLong => {
+                        self.refuse_bare(&mut session, &Rejection::HeadTimeout);
+                        let _ = write(&mut stream, &session.out, LINGER).await;
+                        return;
+                    }
+                },
+                Step::Answer { close } => {
+                    let stall = self.gateway.live.load().limits.write_stall;
+                    if write(&mut stream, &session.out, stall).await.is_err() {
+                        return;
+                    }
+                    if close || *shutdown.borrow() {
+                        linger(&mut stream).await;
+                        return;
+                    }
+                    stream.skip(session.head_length);
+                    session.began = None;
+                }
+                Step::Forward { exchange, head_length, framing } => {
+                    let max_body = exchange.live.limits.max_body;
+                    stream.begin(head_length, framing, max_body, &mut session.out);
+                    let Some(mut back) = self.exchange(stream, exchange, shutdown).await else { return };
+                    if !back.is_request_done() {
+                        return;
+                    }
+                    session.out = back.take_head_buffer();
+                    session.began = None;
+                    stream = back;
+                }
+            }
+        }
+    }
+
+    /// Lets the general lane do one exchange. `None`: the connection is closed.
+    async fn exchange(
+        &self,
+        stream: Box<ClientStream>,
+        exchange: Box<Exchange>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<ClientStream>> {
+        let _in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
+        let mut session = ServerSession::H1(HttpSession::new(stream));
+        session.set_connection_user_context(Some(exchange));
+        let reused = self.general.process_new_http(session, shutdown).await?;
+        reused.consume().0.into_any().downcast().ok()
+    }
+
+    /// Parses and decides on what came so far. Not async: the arrays of a parse are not kept across an await.
+    fn look(&self, session: &mut Session, stream: &ClientStream) -> Step {
+        let bytes = stream.pending();
+        if bytes.is_empty() {
+            return Step::More;
+        }
+        let live = self.gateway.live.load();
+        let limits = HeadLimits { size: live.limits.max_header_size, fields: live.limits.max_headers };
+        if limits.fields < USUAL_FIELDS {
+            let mut storage = [httparse::EMPTY_HEADER; USUAL_FIELDS];
+            self.look_at(session, &live, head::parse(bytes, &mut storage, limits))
+        } else {
+            let mut storage = vec![httparse::EMPTY_HEADER; FIELDS_MAX + 1];
+            self.look_at(session, &live, head::parse(bytes, &mut storage, limits))
+        }
+    }
+
+    fn look_at(&self, session: &mut Session, live: &Arc<Live>, parsed: Parsed<'_, '_>) -> Step {
+        match parsed {
+            Parsed::Partial => Step::More,
+            Parsed::Refused(rejection) => {
+                self.refuse_bare(session, &rejection);
+                Step::Answer { close: true }
+            }
+            Parsed::Head(head) => self.decide(session, live, &head),
+        }
+    }
+
+    fn decide(&self, session: &mut Session, live: &Arc<Live>, head: &Head<'_, '_>) -> Step {
+        let peer_is_trusted = live.trusts(session.peer);
+        let client = forward::client_address(head, session.peer, &live.trusted_proxies);
+        let request = self.request(session, head, client, peer_is_trusted);
+        let Some(route) = live.routes.find(head.host, head.path) else {
+            let rejection = route_fault(head).unwrap_or(Rejection::NoRoute);
+            return self.refuse(session, live, head, &request, None, None, &rejection);
+        };
+        if let Err(rejection) = check_route(route, head, live) {
+            return self.refuse(session, live, head, &request, Some(route), None, &rejection);
+        }
+        let mut basic = [0; BASIC_MAX];
+        let claims = forward::claims(head, &mut basic);
+        let admission = match authorize(self.gateway.authority(), route, head, claims.presented, client) {
+            Ok(admission) => admission,
+            Err((rejection, found)) => {
+                let key = found.map(|found| found.index);
+                return self.refuse(session, live, head, &request, Some(route), key, &rejection);
+            }
+        };
+        if let Some(found) = &admission.key {
+            let now = self.gateway.clock.wall_coarse();
+            self.gateway.keyring.news.admitted(found.index, &found.slot.usage, now, client);
+        }
+        let identity = Identity {
+            key: admission.key.as_ref(),
+            request_id: &request.id,
+            peer: session.peer,
+            peer_is_trusted,
+            authorization_is_ours: claims.authorization_is_ours,
+        };
+        session.out.clear();
+        forward::write_head(&mut session.out, head, &identity);
+        let framing = if head.is_websocket { Framing::Tunnel } else { head.framing };
+        let exchange = Exchange {
+            permit: admission.permit,
+            live: Arc::clone(live),
+            route: Arc::clone(route),
+            request,
+            attempts: 0,
+            server: None,
+            chosen_at: BootTime::ZERO,
+            answered_after: None,
+            rejection: None,
+        };
+        Step::Forward { exchange: Box::new(exchange), head_length: head.length, framing }
+    }
+
+    /// What is known of a request from its head.
+    fn request(&self, session: &mut Session, head: &Head<'_, '_>, client: IpAddr, trusted: bool) -> Request {
+        let mut request = self.bare_request(session);
+        request.client = client;
+        if self.gateway.telemetry.access_log.is_some() {
+            request.host = head.host.into();
+        }
+        if trusted && let Some(id) = given_request_id(head) {
+            id.clone_into(&mut request.id);
+        }
+        request
+    }
+
+    fn bare_request(&self, session: &mut Session) -> Request {
+        session.requests += 1;
+        let mut id = String::with_capacity(48);
+        // Unique without asking for randomness at each request: process, connection, request.
+        let _ = write!(id, "{:016x}-{:x}-{:x}", self.gateway.process_id, session.connected.number, session.requests);
+        let clock = &self.gateway.clock;
+        Request {
+            id,
+            began: session.began.unwrap_or_else(|| clock.boot()),
+            time: clock.wall_coarse(),
+            client: session.peer,
+            host: Box::default(),
+        }
+    }
+
+    /// Writes the answer to something that is no request, or cannot be waited for.
+    #[cold]
+    fn refuse_bare(&self, session: &mut Session, rejection: &Rejection) {
+        let request = self.bare_request(session);
+        let problem = rejection.problem(&request.id);
+        session.out.clear();
+        problem.write_http1(&mut session.out, &request.id, false, true);
+        let refused = Refused { request: &request, method: b"", target: b"", route: None, key: None };
+        self.gateway.telemetry.refused(&refused, rejection, problem.body.len() as u64);
+    }
+
+    /// Writes the answer to a request that is refused. The connection stays where the whole request was read.
+    #[expect(clippy::too_many_arguments, reason = "what a refusal is told and logged with")]
+    fn refuse(
+        &self,
+        session: &mut Session,
+        live: &Live,
+        head: &Head<'_, '_>,
+        request: &Request,
+        route: Option<&Arc<Route>>,
+        key: Option<u32>,
+        rejection: &Rejection,
+    ) -> Step {
+        let close = head.close || !head.framing.is_done() || rejection.poisons_connection();
+        let problem = rejection.problem(&request.id);
+        session.out.clear();
+        problem.write_http1(&mut session.out, &request.id, head.method == b"HEAD", close);
+        session.head_length = head.length;
+        let route = route.and_then(|r| live.route_metrics.get(r.index).map(|metrics| (&*r.label, &**metrics)));
+        let refused = Refused { request, method: head.method, target: head.target, route, key };
+        self.gateway.telemetry.refused(&refused, rejection, problem.body.len() as u64);
+        Step::Answer { close }
+    }
+}
+
+/// Path rules, of the route's kind, and the size of the body as far as it is told.
+fn check_route(route: &Route, head: &Head<'_, '_>, live: &Live) -> Result<(), Rejection> {
+    if !route.lenient_paths {
+        path::check(head.path).map_err(Rejection::Path)?;
+    }
+    match head.framing {
+        Framing::Length(length) if length > live.limits.max_body => Err(Rejection::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+/// A path that is no clear one is told so, rather than that nothing is there.
+fn route_fault(head: &Head<'_, '_>) -> Option<Rejection> {
+    path::check(head.path).err().filter(|_| head.path != b"*").map(Rejection::Path)
+}
+
+/// A trusted proxy's request id, if it is of the usual characters.
+fn given_request_id<'b>(head: &Head<'_, 'b>) -> Option<&'b str> {
+    let field = head.fields.iter().find(|f| headers::classify(f.name.as_bytes()) == Field::RequestId)?;
+    let usual = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let id = field.value;
+    ((1..=128).contains(&id.len()) && id.iter().all(usual)).then(|| std::str::from_utf8(id).ok()).flatten()
+}
+
+/// Waits for more bytes, for the deadline, or for the end of the gateway.
+async fn wait(
+    session: &mut Session,
+    stream: &mut ClientStream,
+    patience: &mut Patience,
+    mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
+    gateway: &Gateway,
+) -> Waited {
+    let idle = stream.pending().is_empty();
+    {
+        let limits = &gateway.live.load().limits;
+        match session.began {
+            // The head's total deadline runs from its first byte, whatever comes in between.
+            None if !idle => {
+                session.began = Some(gateway.clock.boot());
+                patience.set(limits.header_timeout);
+            }
+            None => patience.set(limits.idle_timeout),
+            Some(_) => {}
+        }
+    }
+    poll_fn(|cx: &mut Context<'_>| {
+        match stream.poll_fill(cx) {
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::Gone),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Waited::Came),
+            Poll::Pending => {}
+        }
+        // Whoever has sent nothing has nothing to lose; a head that began is waited for.
+        if idle && stop.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Waited::Gone);
+        }
+        if patience.poll_over(cx).is_ready() {
+            return Poll::Ready(if idle { Waited::Gone } else { Waited::TooLong });
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn stopped(mut shutdown: ShutdownWatch) {
+    // An error means that the sender is gone: the gateway has ended.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+async fn write(stream: &mut ClientStream, bytes: &[u8], stall: Duration) -> io::Result<()> {
+    let all = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Tells the client that nothing more comes, and reads what it still sends, for a moment.
+async fn linger(stream: &mut ClientStream) {
+    let _ = tokio::time::timeout(LINGER, async {
+        if stream.shutdown_write().await.is_err() {
+            return;
+        }
+        let mut thrown = 0;
+        while thrown < LINGER_BYTES {
+            stream.discard();
+            match poll_fn(|cx| stream.poll_fill(cx)).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => thrown += n,
+            }
+        }
+    })
+    .await;
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.serve(io, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.general.http_cleanup().await;
+    }
+}

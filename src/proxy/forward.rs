@@ -1,0 +1,156 @@
+//! The head that goes on: the client's, without what must not go, with what keygate says about it.
+//!
+//! Every lane sends exactly these bytes, so what was decided on is what is forwarded.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::keyring::Found;
+use crate::proxy::head::{Head, connection_options};
+use crate::proxy::headers::{self, BASIC_MAX, Field, Presented, write_field};
+
+/// What the fields say of who sent the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// The credentials of ours.
+    pub presented: Presented<'a>,
+    /// The `Authorization` field is ours, and goes no further.
+    pub authorization_is_ours: bool,
+}
+
+/// Finds the credentials in a head. `basic` is the place for a decoded HTTP Basic value.
+#[must_use]
+pub fn claims<'a>(head: &Head<'_, 'a>, basic: &'a mut [u8; BASIC_MAX]) -> Claims<'a> {
+    let mut authorization = None;
+    let mut presented = Presented::Absent;
+    for field in head.fields {
+        match headers::classify(field.name.as_bytes()) {
+            Field::Authorization => authorization = Some(field.value),
+            Field::ApiKey => presented = presented.and(headers::in_api_key(field.value)),
+            _ => {}
+        }
+    }
+    let in_authorization = authorization.map_or(Presented::Absent, |value| headers::in_authorization(value, basic));
+    Claims {
+        presented: presented.and(in_authorization),
+        authorization_is_ours: in_authorization != Presented::Absent,
+    }
+}
+
+/// The address of the client: the connection's, unless that is a trusted proxy; then the rightmost address in
+/// `X-Forwarded-For` that is not one. An entry that is no address ends the search: who wrote it is not known.
+#[must_use]
+pub fn client_address(head: &Head<'_, '_>, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    if trusted.is_empty() || !is_trusted(peer) {
+        return peer;
+    }
+    let mut client = peer;
+    let forwarded = head.fields.iter().rev().filter(|f| headers::classify(f.name.as_bytes()) == Field::ForwardedFor);
+    for entry in forwarded.flat_map(|field| field.value.rsplit(|b| *b == b',')) {
+        let Some(address) = parse_address(entry.trim_ascii()) else { return client };
+        client = address;
+        if !is_trusted(address) {
+            return client;
+        }
+    }
+    client
+}
+
+/// An address, an IPv6 literal in brackets, either with a port.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let plain = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let address: IpAddr =
+        plain.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))?;
+    Some(address.to_canonical())
+}
+
+/// What is said of a request to the upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The key that was admitted.
+    pub key: Option<&'a Found<'a>>,
+    /// `X-Request-Id`.
+    pub request_id: &'a str,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// The other end is a trusted proxy: what it says in `X-Forwarded-*` goes on.
+    pub peer_is_trusted: bool,
+    /// The `Authorization` field is ours.
+    pub authorization_is_ours: bool,
+}
+
+/// Writes the head that goes on, with its last empty line.
+pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_>) {
+    out.reserve(head.length + 256);
+    for part in [head.method, b" ", head.target, if head.is_http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" }] {
+        out.extend_from_slice(part);
+    }
+    if !head.host.is_empty() {
+        write_field(out, b"Host", head.host);
+    }
+    let mut protocol_is_told = false;
+    let mut host_is_told = false;
+    for field in head.fields {
+        let name = field.name.as_bytes();
+        let goes_on = match headers::classify(name) {
+            Field::Other | Field::WebSocketVersion => !(head.nominates && is_nominated(head, name)),
+            Field::ContentLength | Field::TransferEncoding | Field::Expect | Field::Origin | Field::PreflightMethod => true,
+            Field::Authorization => !identity.authorization_is_ours,
+            Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
+            Field::Dropped if identity.peer_is_trusted => {
+                let protocol = name.eq_ignore_ascii_case(b"x-forwarded-proto");
+                let host = name.eq_ignore_ascii_case(b"x-forwarded-host");
+                protocol_is_told |= protocol;
+                host_is_told |= host;
+                protocol || host
+            }
+            Field::Host | Field::Connection | Field::Upgrade | Field::ForwardedFor | Field::RequestId | Field::Dropped => false,
+        };
+        if goes_on {
+            write_field(out, name, field.value);
+        }
+    }
+    if head.is_websocket {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    } else if head.close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if head.is_http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    if let Some(key) = identity.key {
+        write_field(out, b"X-Keygate-Key-Id", &key.slot.id().text());
+        write_field(out, b"X-Keygate-Key-Name", key.record.name.as_bytes());
+        write_field(out, b"X-Keygate-Role", key.record.role.as_str().as_bytes());
+    }
+    write_field(out, b"X-Request-Id", identity.request_id.as_bytes());
+    write_forwarded_for(out, head, identity);
+    if !protocol_is_told {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if !host_is_told && !head.host.is_empty() {
+        write_field(out, b"X-Forwarded-Host", head.host);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn is_nominated(head: &Head<'_, '_>, name: &[u8]) -> bool {
+    let connection = head.fields.iter().filter(|f| headers::classify(f.name.as_bytes()) == Field::Connection);
+    connection.flat_map(|field| connection_options(field.value)).any(|option| option.eq_ignore_ascii_case(name))
+}
+
+/// What a trusted proxy said, and then the peer; without one, the peer alone.
+fn write_forwarded_for(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_>) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if identity.peer_is_trusted {
+        for field in head.fields.iter().filter(|f| headers::classify(f.name.as_bytes()) == Field::ForwardedFor) {
+            out.extend_from_slice(field.value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    // Writing into a vector cannot fail.
+    let _ = write!(out, "{}\r\n", identity.peer);
+}

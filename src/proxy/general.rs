@@ -1,0 +1,293 @@
+//! The general lane: pingora-proxy's phases, for exchanges whose request was read, checked and admitted by
+//! `connection`. It decides nothing about keys; it demands the [`Permit`] and looks at the lease once more.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
+use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::clock::BootTime;
+use crate::metrics::UpstreamFailure;
+use crate::proxy::gateway::{Gateway, Live};
+use crate::proxy::authorize::Permit;
+use crate::proxy::reject::Rejection;
+use crate::proxy::route::{Route, is_idempotent};
+use crate::proxy::stream::ClientStream;
+use crate::proxy::telemetry::{Outcome, Request};
+
+/// The most times a request is sent: once, and once more where that cannot do harm.
+pub const ATTEMPTS: usize = 2;
+
+const LEASE_LOST: ErrorType = ErrorType::Custom("lease lost");
+const NO_SERVER: ErrorType = ErrorType::Custom("no server");
+const NO_PERMIT: ErrorType = ErrorType::Custom("no permit");
+
+/// One admitted request on its way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Proof of admission.
+    pub permit: Permit,
+    /// The configuration that was in force when it was admitted.
+    pub live: Arc<Live>,
+    /// Its route.
+    pub route: Arc<Route>,
+    /// What is counted and logged of it.
+    pub request: Request,
+    /// Servers tried so far.
+    pub attempts: usize,
+    /// The server that was tried last.
+    pub server: Option<SocketAddr>,
+    /// When it was chosen.
+    pub chosen_at: BootTime,
+    /// From then to the head of the response.
+    pub answered_after: Option<Duration>,
+    /// Why it was not served, if it was not.
+    pub rejection: Option<Rejection>,
+}
+
+/// What pingora-proxy keeps for a request.
+#[derive(Debug, Default)]
+pub struct Context(Option<Box<Exchange>>);
+
+impl Context {
+    fn exchange(&mut self) -> Result<&mut Exchange> {
+        // Every request comes through `connection`, which gives it one.
+        self.0.as_deref_mut().ok_or_else(|| Error::explain(NO_PERMIT, "a request without a permit"))
+    }
+}
+
+/// The application that pingora-proxy calls.
+pub struct General {
+    gateway: Arc<Gateway>,
+}
+
+impl General {
+    /// For this gateway.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    fn check_lease(&self, exchange: &Exchange) -> Result<()> {
+        if exchange.permit.still_holds(&self.gateway.lease, &*self.gateway.clock) {
+            return Ok(());
+        }
+        Err(Error::explain(LEASE_LOST, "the lease ended before the request was sent"))
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for General {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    fn on_connection_reuse(&self, session: &mut Session, ctx: &mut Context, exchange: Box<dyn Any + Send + Sync>) {
+        let Ok(exchange) = exchange.downcast::<Exchange>() else { return };
+        let limits = &exchange.live.limits;
+        session.set_read_timeout(Some(limits.body_stall));
+        session.set_write_timeout(Some(limits.write_stall));
+        ctx.0 = Some(exchange);
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let exchange = ctx.exchange()?;
+        self.check_lease(exchange)?;
+        let upstream = &exchange.route.upstream;
+        if exchange.attempts > 0
+            && let Some(metrics) = exchange.live.upstream_metrics.get(upstream.index)
+        {
+            metrics.retried();
+        }
+        exchange.attempts += 1;
+        let peer = upstream.choose(&exchange.permit, exchange.server);
+        let peer = peer.ok_or_else(|| Error::explain(NO_SERVER, "no server of the upstream is well"))?;
+        exchange.server = match peer.address() {
+            PeerAddr::Inet(address) => Some(*address),
+            PeerAddr::Unix(_) => None,
+        };
+        exchange.chosen_at = self.gateway.clock.boot();
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(&self, _: &mut Session, _: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+        // The head is as `forward` wrote it. This is the last moment before it is sent.
+        self.check_lease(ctx.exchange()?)
+    }
+
+    async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+        let exchange = ctx.exchange()?;
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        // A proxy answers with its own version (RFC 9110, section 6.2); a 1.0 server is not the client's matter.
+        response.set_version(http::Version::HTTP_11);
+        exchange.answered_after = Some(self.gateway.clock.boot().since(exchange.chosen_at));
+        response.insert_header("X-Request-Id", exchange.request.id.as_str())
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+        // Nothing was sent: any method may go to another server.
+        if let Ok(exchange) = ctx.exchange() {
+            count_failure(exchange, &error);
+            error.set_retry(exchange.attempts < ATTEMPTS);
+        }
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let Ok(exchange) = ctx.exchange() else { return error };
+        count_failure(exchange, &error);
+        // An idle connection that the server was closing: it has not acted on the request. Only what may be sent
+        // twice is, and only with its body whole.
+        let again = reused
+            && *error.esource() == ErrorSource::Upstream
+            && exchange.attempts < ATTEMPTS
+            && is_idempotent(session.req_header().method.as_str().as_bytes())
+            && session.response_written().is_none()
+            && !session.as_ref().retry_buffer_truncated()
+            && matches!(
+                error.etype(),
+                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+            );
+        if again {
+            // The other servers have had nothing to do with it.
+            exchange.server = None;
+        }
+        error.set_retry(again);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let refused = client_stream(session).and_then(|stream| stream.refusal().cloned());
+        let Some(rejection) = refused.or_else(|| rejection_for(error)) else {
+            // The client is gone.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let status = rejection.status();
+        if session.response_written().is_none_or(|written| written.status.is_informational()) {
+            let id = ctx.exchange().map(|exchange| exchange.request.id.clone()).unwrap_or_default();
+            if let Err(error) = answer(session, &rejection, &id).await {
+                tracing::debug!(%error, "the client did not take the refusal");
+            }
+        }
+        if let Ok(exchange) = ctx.exchange() {
+            exchange.rejection = Some(rejection);
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        let Some(exchange) = ctx.0.as_deref() else { return };
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let outcome = Outcome {
+            status,
+            rejection: exchange.rejection.as_ref(),
+            bytes_in: client_stream(session).map_or(0, ClientStream::body_bytes),
+            bytes_out: session.body_bytes_sent() as u64,
+            server: exchange.server,
+            upstream_duration: exchange.answered_after,
+        };
+        if let (Some(took), Some(metrics)) =
+            (exchange.answered_after, exchange.live.upstream_metrics.get(exchange.route.upstream.index))
+        {
+            metrics.answered(took);
+        }
+        if let Some(error) = error
+            && exchange.rejection.is_some()
+        {
+            // pingora's errors name peers and causes; never the request's bytes at this place.
+            tracing::warn!(request_id = %exchange.request.id, route = %exchange.route.label, %error, "not served");
+        }
+        let head = session.req_header();
+        self.gateway.telemetry.served(exchange, head.method.as_str().as_bytes(), head.raw_path(), &outcome);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _: &Session, ctx: &Context) -> String {
+        // The library's own holds the query.
+        ctx.0.as_ref().map(|exchange| exchange.request.id.clone()).unwrap_or_default()
+    }
+}
+
+fn client_stream(session: &Session) -> Option<&ClientStream> {
+    session.downstream_session.as_http1()?.stream().as_any().downcast_ref()
+}
+
+fn count_failure(exchange: &Exchange, error: &Error) {
+    let Some(metrics) = exchange.live.upstream_metrics.get(exchange.route.upstream.index) else { return };
+    if *error.esource() != ErrorSource::Upstream {
+        return;
+    }
+    metrics.failed(match error.etype() {
+        ErrorType::ConnectTimedout => UpstreamFailure::ConnectTimeout,
+        ErrorType::ReadTimedout => UpstreamFailure::ReadTimeout,
+        ErrorType::WriteTimedout => UpstreamFailure::WriteTimeout,
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error => UpstreamFailure::Protocol,
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => UpstreamFailure::Closed,
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError => {
+            UpstreamFailure::Connect
+        }
+        _ => UpstreamFailure::Other,
+    });
+}
+
+/// What the client is told of an error; `None` when there is no client any more.
+fn rejection_for(error: &Error) -> Option<Rejection> {
+    Some(match (error.esource(), error.etype()) {
+        (_, e) if *e == LEASE_LOST => Rejection::NoLease,
+        (_, e) if *e == NO_SERVER => Rejection::NoUpstream,
+        (ErrorSource::Upstream, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Rejection::UpstreamTimeout
+        }
+        (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => Rejection::UpstreamMalformed,
+        (ErrorSource::Upstream, _) => Rejection::UpstreamFailed,
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::BodyTimeout,
+        (ErrorSource::Downstream, _) => return None,
+        _ => Rejection::Internal,
+    })
+}
+
+/// Writes a refusal through pingora's session; the connection is closed after it.
+async fn answer(session: &mut Session, rejection: &Rejection, request_id: &str) -> Result<()> {
+    let problem = rejection.problem(request_id);
+    let mut head = ResponseHeader::build(problem.status, Some(8))?;
+    for (name, value) in problem.fields {
+        head.insert_header(name, value)?;
+    }
+    head.insert_header("Content-Type", "application/problem+json")?;
+    head.insert_header("Content-Length", problem.body.len().to_string())?;
+    head.insert_header("Cache-Control", "no-store")?;
+    head.insert_header("X-Request-Id", request_id)?;
+    session.set_keepalive(None);
+    let bodyless = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), bodyless).await?;
+    if !bodyless {
+        session.write_response_body(Some(Bytes::from(problem.body)), true).await?;
+    }
+    Ok(())
+}

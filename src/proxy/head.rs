@@ -1,0 +1,367 @@
+//! The head of an HTTP/1 request: parsed by httparse, then checked for everything that two readers could take
+//! differently (RFC 9112), before anything is decided on it.
+//!
+//! What comes out borrows from the connection's buffer. Nothing is allocated.
+
+use crate::proxy::body::Framing;
+use crate::proxy::headers::{self, Field};
+use crate::proxy::path;
+use crate::proxy::reject::Rejection;
+
+/// A parsed field.
+pub type RawField<'b> = httparse::Header<'b>;
+
+/// The most fields that any configuration may allow.
+pub const FIELDS_MAX: usize = 256;
+
+/// What a head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes.
+    pub size: usize,
+    /// Fields, at most [`FIELDS_MAX`].
+    pub fields: usize,
+}
+
+/// A request's head, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'h, 'b> {
+    /// Case as sent: methods are case-sensitive (RFC 9110, section 9.1).
+    pub method: &'b [u8],
+    /// Path and query, in origin form whatever form was sent.
+    pub target: &'b [u8],
+    /// Path alone.
+    pub path: &'b [u8],
+    /// From `Host`, or the authority of an absolute form; empty only in HTTP/1.0.
+    pub host: &'b [u8],
+    /// As sent.
+    pub fields: &'h [RawField<'b>],
+    /// Bytes of the head, its last empty line included.
+    pub length: usize,
+    /// HTTP/1.0, not 1.1.
+    pub is_http10: bool,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// The client wants the connection closed afterwards.
+    pub close: bool,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+    /// A WebSocket handshake (RFC 6455, section 4.1).
+    pub is_websocket: bool,
+    /// Any other upgrade; it is not forwarded as one.
+    pub is_upgrade: bool,
+    /// A CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method`.
+    pub is_preflight: bool,
+    /// `Connection` names fields beside the usual ones; they are not forwarded.
+    pub nominates: bool,
+}
+
+/// What a buffer holds.
+#[derive(Debug)]
+pub enum Parsed<'h, 'b> {
+    /// Not yet a whole head.
+    Partial,
+    /// A head.
+    Head(Head<'h, 'b>),
+    /// Something that is refused.
+    Refused(Rejection),
+}
+
+/// Parses and checks the head at the beginning of `bytes`.
+pub fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut [RawField<'b>], limits: HeadLimits) -> Parsed<'h, 'b> {
+    let storage_len = storage.len().min(limits.fields + 1);
+    let mut request = httparse::Request::new(storage.get_mut(..storage_len).unwrap_or_default());
+    let length = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length <= limits.size => length,
+        Ok(httparse::Status::Complete(_)) => return Parsed::Refused(Rejection::HeadTooLarge),
+        Ok(httparse::Status::Partial) if bytes.len() < limits.size => return Parsed::Partial,
+        Ok(httparse::Status::Partial) => return Parsed::Refused(Rejection::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Parsed::Refused(Rejection::TooManyHeaders),
+        Err(error) => return Parsed::Refused(Rejection::MalformedHead(describe(error))),
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Parsed::Refused(Rejection::MalformedHead("The request line is incomplete."));
+    };
+    let fields: &'h [RawField<'b>] = request.headers;
+    if fields.len() > limits.fields {
+        return Parsed::Refused(Rejection::TooManyHeaders);
+    }
+    match check(bytes.get(..length).unwrap_or_default(), method, target, version == 0, fields) {
+        Ok(head) => Parsed::Head(head),
+        Err(rejection) => Parsed::Refused(rejection),
+    }
+}
+
+const fn describe(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "A header field's name holds a byte that it must not.",
+        httparse::Error::HeaderValue => "A header field's value holds a byte that it must not.",
+        httparse::Error::NewLine => "A line does not end with CR LF.",
+        httparse::Error::Version => "The version is neither HTTP/1.1 nor HTTP/1.0.",
+        _ => "The request line is malformed.",
+    }
+}
+
+fn check<'h, 'b>(
+    bytes: &'b [u8],
+    method: &'b str,
+    target: &'b str,
+    is_http10: bool,
+    fields: &'h [RawField<'b>],
+) -> Result<Head<'h, 'b>, Rejection> {
+    // Bare LF ends a line for some readers (RFC 9112, section 2.2); httparse takes it.
+    if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r')) {
+        return Err(Rejection::MalformedHead("A line does not end with CR LF."));
+    }
+    let method = method.as_bytes();
+    if method == b"CONNECT" || method == b"TRACE" {
+        return Err(Rejection::MethodRefused);
+    }
+    let (authority, target) = origin_form(target.as_bytes())?;
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let mut head = Head {
+        method,
+        target,
+        path,
+        host: b"",
+        fields,
+        length: bytes.len(),
+        is_http10,
+        framing: Framing::Done,
+        close: is_http10,
+        expects_continue: false,
+        is_websocket: false,
+        is_upgrade: false,
+        is_preflight: false,
+        nominates: false,
+    };
+    check_fields(&mut head, authority)?;
+    let query = target.get(path.len()..).unwrap_or_default();
+    if path == b"*" && method == b"OPTIONS" {
+        return Ok(head);
+    }
+    path::check_bytes(path).map_err(Rejection::Path)?;
+    if !path::query_is_clear(query) {
+        return Err(Rejection::MalformedHead("The query holds a byte that must be percent-encoded."));
+    }
+    Ok(head)
+}
+
+/// Splits an absolute form (RFC 9112, section 3.2.2) into authority and origin form.
+fn origin_form(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Rejection> {
+    let malformed = Rejection::MalformedHead("The request target is neither a path nor an http URI.");
+    if target.first() == Some(&b'/') || target == b"*" {
+        return Ok((None, target));
+    }
+    let scheme = target.get(..7).filter(|s| s.eq_ignore_ascii_case(b"http://")).ok_or(malformed.clone())?;
+    let rest = target.get(scheme.len()..).unwrap_or_default();
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).ok_or(malformed.clone())?;
+    let (authority, path) = rest.split_at(end);
+    if path.first() != Some(&b'/') {
+        return Err(malformed);
+    }
+    Ok((Some(authority), path))
+}
+
+/// What the fields say, gathered in one pass.
+#[derive(Default)]
+struct Seen<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: Option<&'b [u8]>,
+    websocket_version: Option<&'b [u8]>,
+    connection_upgrade: bool,
+    origin: bool,
+    preflight_method: bool,
+    authorization: bool,
+}
+
+fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Result<(), Rejection> {
+    let mut seen = Seen::default();
+    for field in head.fields {
+        check_field(head, &mut seen, field)?;
+    }
+    head.host = match (seen.host, authority) {
+        (Some(host), None) => host,
+        (Some(host), Some(authority)) if host.eq_ignore_ascii_case(authority) => host,
+        (None, None | Some(_)) if !head.is_http10 => {
+            return Err(Rejection::MalformedHead("There is no Host."));
+        }
+        (None, authority) => authority.unwrap_or_default(),
+        (Some(_), Some(_)) => return Err(Rejection::MalformedHead("Host and request target disagree.")),
+    };
+    head.framing = match (seen.chunked, seen.length) {
+        (true, Some(_)) => return Err(Rejection::Framing("Both Content-Length and Transfer-Encoding were sent.")),
+        (true, None) if head.is_http10 => {
+            return Err(Rejection::Framing("HTTP/1.0 has no Transfer-Encoding."));
+        }
+        (true, None) => Framing::CHUNKED,
+        (false, length) => Framing::of_length(length.unwrap_or(0)),
+    };
+    head.is_preflight = seen.origin && seen.preflight_method && head.method == b"OPTIONS";
+    if let (Some(upgrade), true) = (seen.upgrade, seen.connection_upgrade && !head.is_http10) {
+        head.is_upgrade = true;
+        head.is_websocket = upgrade.eq_ignore_ascii_case(b"websocket")
+            && head.method == b"GET"
+            && seen.websocket_version == Some(b"13")
+            && head.framing.is_done();
+    }
+    Ok(())
+}
+
+fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawField<'b>) -> Result<(), Rejection> {
+    let name = field.name.as_bytes();
+    let value = field.value;
+    match headers::classify(name) {
+        Field::Other if headers::is_alias(name) => {
+            return Err(Rejection::MalformedHead("A header field's name holds an underscore in place of a hyphen."));
+        }
+        Field::Host if seen.host.is_some() => return Err(Rejection::MalformedHead("There is more than one Host.")),
+        Field::Host if is_authority(value) => seen.host = Some(value),
+        Field::Host => return Err(Rejection::MalformedHead("The Host is not a host and port.")),
+        Field::ContentLength if seen.length.is_some() => {
+            return Err(Rejection::Framing("There is more than one Content-Length."));
+        }
+        Field::ContentLength => {
+            seen.length = Some(number(value).ok_or(Rejection::Framing("The Content-Length is not a number."))?);
+        }
+        Field::TransferEncoding if seen.chunked || !value.eq_ignore_ascii_case(b"chunked") => {
+            return Err(Rejection::Framing("The only Transfer-Encoding that is understood is chunked, once."));
+        }
+        Field::TransferEncoding => seen.chunked = true,
+        Field::Connection => check_connection(head, seen, value)?,
+        Field::Upgrade => seen.upgrade = Some(value),
+        Field::WebSocketVersion => seen.websocket_version = Some(value),
+        Field::Expect if value.eq_ignore_ascii_case(b"100-continue") && !head.is_http10 => head.expects_continue = true,
+        Field::Expect => return Err(Rejection::MalformedHead("The only Expect that is understood is 100-continue.")),
+        Field::Authorization if seen.authorization => {
+            return Err(Rejection::MalformedHead("There is more than one Authorization."));
+        }
+        Field::Authorization => seen.authorization = true,
+        Field::Origin => seen.origin = true,
+        Field::PreflightMethod => seen.preflight_method = true,
+        Field::Other | Field::ApiKey | Field::ForwardedFor | Field::RequestId | Field::Dropped => {}
+    }
+    Ok(())
+}
+
+/// `Connection` may name fields that go no further (RFC 9110, section 7.6.1), but none that keygate acts on: that
+/// would take from the upstream what the decision rests on.
+fn check_connection<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, value: &'b [u8]) -> Result<(), Rejection> {
+    for option in connection_options(value) {
+        if option.eq_ignore_ascii_case(b"close") {
+            head.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            head.close = head.close && !head.is_http10;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            seen.connection_upgrade = true;
+        } else if matches!(headers::classify(option), Field::Other) && !headers::is_alias(option) {
+            head.nominates = true;
+        } else if !matches!(option.to_ascii_lowercase().as_slice(), b"te" | b"trailer" | b"http2-settings" | b"proxy-connection") {
+            return Err(Rejection::MalformedHead("Connection names a field that must not be dropped."));
+        }
+    }
+    Ok(())
+}
+
+/// The options of a `Connection` value.
+pub fn connection_options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+/// `host[:port]`: letters, digits and what IPv6 literals need. Not empty.
+fn is_authority(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+/// Digits alone (RFC 9110, section 8.6), below 10^18.
+fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 {
+        return None;
+    }
+    value.iter().try_fold(0u64, |sum, c| c.is_ascii_digit().then(|| sum * 10 + u64::from(c - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { size: 1024, fields: 8 };
+
+    fn outcome(text: &str) -> String {
+        let mut storage = [httparse::EMPTY_HEADER; 16];
+        match parse(text.as_bytes(), &mut storage, LIMITS) {
+            Parsed::Partial => "partial".into(),
+            Parsed::Head(head) => format!(
+                "{} {} host={} {:?} close={}",
+                String::from_utf8_lossy(head.method),
+                String::from_utf8_lossy(head.target),
+                String::from_utf8_lossy(head.host),
+                head.framing,
+                head.close
+            ),
+            Parsed::Refused(rejection) => rejection.reason().into(),
+        }
+    }
+
+    #[test]
+    fn plain_heads_are_taken() {
+        for (text, expected) in [
+            ("GET /a?b HTTP/1.1\r\nHost: x:1\r\n\r\n", "GET /a?b host=x:1 Done close=false"),
+            ("GET http://x/a HTTP/1.1\r\nHost: X\r\n\r\n", "GET /a host=X Done close=false"),
+            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "POST / host=x Length(5) close=false"),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / host= Done close=true"),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET / host= Done close=false"),
+            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close, X-Mine\r\n\r\n", "GET / host=x Done close=true"),
+            ("GET / HTTP/1.1\r\nHost: x\r\n", "partial"),
+            ("", "partial"),
+        ] {
+            assert_eq!(outcome(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_heads_are_refused() {
+        let with = |fields: &str| outcome(&format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        for (fields, reason) in [
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "framing"),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", "framing"),
+            ("Content-Length: +1\r\n", "framing"),
+            ("Content-Length: 1, 1\r\n", "framing"),
+            ("Transfer-Encoding: foo, chunked\r\n", "framing"),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "framing"),
+            ("Transfer_Encoding: chunked\r\n", "malformed_head"),
+            ("X_Keygate_Role: ADMIN\r\n", "malformed_head"),
+            ("Connection: X-Keygate-Role\r\n", "malformed_head"),
+            ("Connection: Authorization\r\n", "malformed_head"),
+            ("Connection: content-length\r\n", "malformed_head"),
+            ("Host: y\r\n", "malformed_head"),
+            ("Expect: 200-ok\r\n", "malformed_head"),
+            ("A: b\nC: d\r\n", "malformed_head"),
+            ("A : b\r\n", "malformed_head"),
+            (" A: b\r\n", "malformed_head"),
+            ("A: b\r\n c\r\n", "malformed_head"),
+            ("A: b\0\r\n", "malformed_head"),
+            ("A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\nF: 1\r\nG: 1\r\nH: 1\r\n", "too_many_headers"),
+        ] {
+            assert_eq!(with(fields), reason, "{fields:?}");
+        }
+        for (text, reason) in [
+            ("GET / HTTP/1.1\r\n\r\n", "malformed_head"),
+            ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", "malformed_head"),
+            ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
+            ("GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
+            ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", "path"),
+            ("GET /?a#b HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "malformed_head"),
+            ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
+            ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "framing"),
+            (&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1024)), "head_too_large"),
+            (&format!("GET /{}", "a".repeat(1024)), "head_too_large"),
+        ] {
+            assert_eq!(outcome(text), reason, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The data plane: from a client's bytes to an upstream's, or to a refusal.
+//!
+//! `connection` reads heads (`head`, `headers`, `path`), finds the route (`route`), decides (`authorize`) and
+//! writes what goes on (`forward`); `general` lets pingora-proxy do the exchange through `stream`. Nothing here
+//! knows the store, the lifecycle or the admin plane.
+
+pub mod authorize;
+pub mod body;
+pub mod connection;
+pub mod forward;
+pub mod gateway;
+pub mod general;
+pub mod head;
+pub mod headers;
+pub mod path;
+mod patience;
+pub mod reject;
+pub mod route;
+pub mod stream;
+pub mod telemetry;
+pub mod upstream;

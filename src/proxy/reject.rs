@@ -1,0 +1,330 @@
+//! Refusals: every way a request can be turned away, and the one place that maps each to what the client is
+//! told (RFC 9457 problem details, RFC 9110 and RFC 6750 `WWW-Authenticate`) and to what metrics and log say.
+//!
+//! Nothing here repeats what a client sent, and what is told of a credential depends on what it has proven.
+
+use std::fmt::Write as _;
+
+use crate::proxy::path::PathFault;
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The head is no HTTP/1 request (RFC 9112).
+    MalformedHead(&'static str),
+    /// The head is larger than `max_header_size`.
+    HeadTooLarge,
+    /// The head has more than `max_headers` fields.
+    TooManyHeaders,
+    /// The head took longer than `header_timeout`.
+    HeadTimeout,
+    /// CONNECT and TRACE, which are never forwarded.
+    MethodRefused,
+    /// See [`PathFault`].
+    Path(PathFault),
+    /// A length or coding of the body that two readers could take differently (RFC 9112, section 6.3).
+    Framing(&'static str),
+    /// The body is longer than `max_body`.
+    BodyTooLarge,
+    /// The client stopped sending the body.
+    BodyTimeout,
+    /// The body is not framed as its head says.
+    BodyMalformed,
+    /// No route has this host and path.
+    NoRoute,
+    /// No credential.
+    MissingCredential,
+    /// Two different credentials of ours.
+    ConflictingCredentials,
+    /// Malformed, unknown or forged: told alike.
+    InvalidCredential(NotProvenReason),
+    /// Proven; encoded with an old secret.
+    StaleSecret {
+        /// What it was encoded with.
+        sent: u32,
+        /// What it must be encoded with.
+        current: u32,
+    },
+    /// Proven; disabled.
+    KeyDisabled,
+    /// Proven; expired.
+    KeyExpired,
+    /// Proven; READONLY, and the request needs ADMIN.
+    RoleTooLow,
+    /// Proven; not from this address.
+    NetworkNotAllowed,
+    /// Proven; not on this route.
+    RouteNotAllowed,
+    /// This node may not decide now.
+    NoLease,
+    /// No server of the upstream is well.
+    NoUpstream,
+    /// No connection to the upstream, or it broke.
+    UpstreamFailed,
+    /// The upstream's answer is no HTTP/1 response.
+    UpstreamMalformed,
+    /// The upstream was too slow.
+    UpstreamTimeout,
+    /// Too many connections.
+    Overloaded,
+    /// A fault of our own.
+    Internal,
+}
+
+/// What metrics and logs tell apart of an invalid credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotProvenReason {
+    /// Not of the form, or not where credentials are read.
+    Malformed,
+    /// No such key.
+    Unknown,
+    /// MAC or digest do not hold.
+    Forged,
+}
+
+/// What is told of one kind of rejection.
+struct Kind {
+    reason: &'static str,
+    status: u16,
+    problem: &'static str,
+    title: &'static str,
+}
+
+impl Rejection {
+    /// Every reason, for the metric's handles and the docs.
+    pub const REASONS: [&'static str; 29] = [
+        "malformed_head", "head_too_large", "too_many_headers", "head_timeout", "method_refused", "path", "framing",
+        "body_too_large", "body_timeout", "body_malformed", "no_route", "missing_credential",
+        "conflicting_credentials", "malformed", "unknown", "forged", "stale_secret", "key_disabled", "key_expired",
+        "role_too_low", "network_not_allowed", "route_not_allowed", "no_lease", "no_upstream", "upstream_failed",
+        "upstream_malformed", "upstream_timeout", "overloaded", "internal",
+    ];
+
+    /// Position in [`Self::REASONS`].
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::MalformedHead(_) => 0,
+            Self::HeadTooLarge => 1,
+            Self::TooManyHeaders => 2,
+            Self::HeadTimeout => 3,
+            Self::MethodRefused => 4,
+            Self::Path(_) => 5,
+            Self::Framing(_) => 6,
+            Self::BodyTooLarge => 7,
+            Self::BodyTimeout => 8,
+            Self::BodyMalformed => 9,
+            Self::NoRoute => 10,
+            Self::MissingCredential => 11,
+            Self::ConflictingCredentials => 12,
+            Self::InvalidCredential(NotProvenReason::Malformed) => 13,
+            Self::InvalidCredential(NotProvenReason::Unknown) => 14,
+            Self::InvalidCredential(NotProvenReason::Forged) => 15,
+            Self::StaleSecret { .. } => 16,
+            Self::KeyDisabled => 17,
+            Self::KeyExpired => 18,
+            Self::RoleTooLow => 19,
+            Self::NetworkNotAllowed => 20,
+            Self::RouteNotAllowed => 21,
+            Self::NoLease => 22,
+            Self::NoUpstream => 23,
+            Self::UpstreamFailed => 24,
+            Self::UpstreamMalformed => 25,
+            Self::UpstreamTimeout => 26,
+            Self::Overloaded => 27,
+            Self::Internal => 28,
+        }
+    }
+
+    /// For metrics and log.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.kind().reason
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.kind().status
+    }
+
+    fn kind(&self) -> Kind {
+        let (status, problem, title) = match self {
+            Self::MalformedHead(_) => (400, "malformed-request", "The request is malformed"),
+            Self::HeadTooLarge => (431, "request-header-too-large", "The request's header is too large"),
+            Self::TooManyHeaders => (431, "too-many-header-fields", "The request has too many header fields"),
+            Self::HeadTimeout => (408, "request-timeout", "The request's header took too long"),
+            Self::MethodRefused => (405, "method-not-allowed", "This method is not forwarded"),
+            Self::Path(_) => (400, "ambiguous-path", "The path is ambiguous"),
+            Self::Framing(_) => (400, "ambiguous-framing", "The length of the body is ambiguous"),
+            Self::BodyTooLarge => (413, "body-too-large", "The request's body is too large"),
+            Self::BodyTimeout => (408, "body-timeout", "The request's body stopped coming"),
+            Self::BodyMalformed => (400, "malformed-body", "The request's body is malformed"),
+            Self::NoRoute => (404, "no-route", "There is nothing at this host and path"),
+            Self::MissingCredential => (401, "missing-credential", "An API key is required"),
+            Self::ConflictingCredentials => (400, "conflicting-credentials", "Two different credentials were sent"),
+            Self::InvalidCredential(_) => (401, "invalid-credential", "The API key is not valid"),
+            Self::StaleSecret { .. } => {
+                (401, "stale-shared-secret", "The API key is encoded with an old shared secret")
+            }
+            Self::KeyDisabled => (401, "key-disabled", "The API key is disabled"),
+            Self::KeyExpired => (401, "key-expired", "The API key has expired"),
+            Self::RoleTooLow => (403, "insufficient-role", "The API key's role does not allow this request"),
+            Self::NetworkNotAllowed => (403, "network-not-allowed", "The API key may not be used from this address"),
+            Self::RouteNotAllowed => (403, "route-not-allowed", "The API key may not be used on this route"),
+            Self::NoLease => (503, "no-lease", "The gateway cannot decide at the moment"),
+            Self::NoUpstream => (503, "no-upstream", "No server of the API is available"),
+            Self::UpstreamFailed => (502, "upstream-failed", "The API could not be reached"),
+            Self::UpstreamMalformed => (502, "upstream-malformed", "The API's answer is malformed"),
+            Self::UpstreamTimeout => (504, "upstream-timeout", "The API took too long"),
+            Self::Overloaded => (503, "overloaded", "The gateway has too many connections"),
+            Self::Internal => (500, "internal-error", "The gateway failed"),
+        };
+        Kind { reason: Self::REASONS.get(self.index()).copied().unwrap_or("internal"), status, problem, title }
+    }
+
+    fn detail(&self) -> Option<String> {
+        Some(match self {
+            Self::MalformedHead(what) | Self::Framing(what) => (*what).to_owned(),
+            Self::Path(fault) => fault.describe().to_owned(),
+            Self::MissingCredential => {
+                "Send an encoded key as Authorization: Bearer, as X-API-Key, or by HTTP Basic.".to_owned()
+            }
+            Self::StaleSecret { sent, current } => format!(
+                "The API key is encoded with shared secret version {sent}; the current version is {current}. Encode \
+                 its app key with the current shared secret."
+            ),
+            Self::RoleTooLow => "The API key has the role READONLY; this request needs ADMIN.".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// The `WWW-Authenticate` challenge (RFC 6750, section 3), where there is one.
+    fn challenge(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::MissingCredential => "Bearer realm=\"keygate\"",
+            Self::InvalidCredential(_) => "Bearer realm=\"keygate\", error=\"invalid_token\"",
+            Self::StaleSecret { .. } => {
+                "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"encoded with an old shared secret\""
+            }
+            Self::KeyDisabled => {
+                "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"the API key is disabled\""
+            }
+            Self::KeyExpired => {
+                "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"the API key has expired\""
+            }
+            Self::RoleTooLow => "Bearer realm=\"keygate\", error=\"insufficient_scope\", scope=\"ADMIN\"",
+            _ => return None,
+        })
+    }
+
+    /// Must the connection be closed, since what follows on it cannot be told?
+    #[must_use]
+    pub const fn poisons_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::MalformedHead(_)
+                | Self::HeadTooLarge
+                | Self::TooManyHeaders
+                | Self::HeadTimeout
+                | Self::Framing(_)
+                | Self::BodyTooLarge
+                | Self::BodyTimeout
+                | Self::BodyMalformed
+                | Self::Overloaded
+        )
+    }
+
+    /// The problem document and the header fields that go with it.
+    #[must_use]
+    pub fn problem(&self, request_id: &str) -> Problem {
+        let Kind { status, problem, title, .. } = self.kind();
+        let mut body = format!("{{\"type\":\"urn:keygate:problem:{problem}\",\"title\":\"{title}\",\"status\":{status}");
+        if let Some(detail) = self.detail() {
+            // Details are our own words and numbers: nothing in them needs escaping.
+            let _ = write!(body, ",\"detail\":\"{detail}\"");
+        }
+        if let Self::StaleSecret { sent, current } = self {
+            let _ = write!(body, ",\"sent_version\":{sent},\"current_version\":{current}");
+        }
+        if !request_id.is_empty() {
+            let _ = write!(body, ",\"request_id\":\"{request_id}\"");
+        }
+        body.push_str("}\n");
+        let mut fields = Vec::with_capacity(2);
+        if let Some(challenge) = self.challenge() {
+            fields.push(("WWW-Authenticate", challenge));
+        }
+        match self {
+            Self::NoLease | Self::NoUpstream | Self::Overloaded => fields.push(("Retry-After", "1")),
+            Self::MethodRefused => fields.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            _ => {}
+        }
+        Problem { status, fields, body }
+    }
+}
+
+/// An answer ready to be written.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The status code.
+    pub status: u16,
+    /// Fields beside `Content-Type`, `Content-Length` and `Cache-Control`.
+    pub fields: Vec<(&'static str, &'static str)>,
+    /// `application/problem+json`.
+    pub body: String,
+}
+
+impl Problem {
+    /// As an HTTP/1.1 message. `head_only` answers HEAD (RFC 9110, section 9.3.2).
+    pub fn write_http1(&self, out: &mut Vec<u8>, request_id: &str, head_only: bool, close: bool) {
+        let phrase = http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
+        let mut text = String::with_capacity(512);
+        let _ = write!(text, "HTTP/1.1 {} {phrase}\r\n", self.status);
+        for (name, value) in &self.fields {
+            let _ = write!(text, "{name}: {value}\r\n");
+        }
+        let _ = write!(
+            text,
+            "Content-Type: application/problem+json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
+            self.body.len()
+        );
+        if !request_id.is_empty() {
+            let _ = write!(text, "X-Request-Id: {request_id}\r\n");
+        }
+        text.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
+        if !head_only {
+            text.push_str(&self.body);
+        }
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_json_with_its_status() {
+        for rejection in [
+            Rejection::MissingCredential,
+            Rejection::StaleSecret { sent: 6, current: 7 },
+            Rejection::Path(PathFault::DotSegment),
+            Rejection::RoleTooLow,
+            Rejection::NoLease,
+        ] {
+            let problem = rejection.problem("0-1");
+            let json: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
+            assert_eq!(json["status"], rejection.status());
+            assert!(json["type"].as_str().unwrap().starts_with("urn:keygate:problem:"));
+            assert_eq!(json["request_id"], "0-1");
+        }
+    }
+
+    #[test]
+    fn the_unproven_are_told_alike() {
+        let told = [NotProvenReason::Malformed, NotProvenReason::Unknown, NotProvenReason::Forged]
+            .map(|r| Rejection::InvalidCredential(r).problem("x").body);
+        assert!(told.iter().all(|body| *body == told[0]));
+    }
+}

@@ -1,0 +1,176 @@
+//! What is counted and logged of a request, however it ended. [HOT: handles only; nothing is looked up by name.]
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{BootTime, Clock, WallTime};
+use crate::keyring::Keyring;
+use crate::metrics::series::RequestMetrics;
+use crate::metrics::{AccessLog, Decision, Entry, EntryKey, MethodClass, Metrics, StatusClass};
+use crate::proxy::general::Exchange;
+use crate::proxy::reject::Rejection;
+
+/// What is known of a request from its beginning.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `X-Request-Id`.
+    pub id: String,
+    /// When its first byte was seen.
+    pub began: BootTime,
+    /// The same, for people.
+    pub time: WallTime,
+    /// The client, as `trusted_proxies` makes it out.
+    pub client: IpAddr,
+    /// As sent; kept only while an access log is written.
+    pub host: Box<[u8]>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'a> {
+    /// Status code; 0: the client was gone before there was one.
+    pub status: u16,
+    /// Why it was refused.
+    pub rejection: Option<&'a Rejection>,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the response's body.
+    pub bytes_out: u64,
+    /// The server that was asked.
+    pub server: Option<SocketAddr>,
+    /// To the head of its response.
+    pub upstream_duration: Option<Duration>,
+}
+
+/// A request that was refused before it had a route or a permit.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Who and when.
+    pub request: &'a Request,
+    /// As far as it could be read.
+    pub method: &'a [u8],
+    /// As far as it could be read.
+    pub target: &'a [u8],
+    /// The route's label and handles, once there is one.
+    pub route: Option<(&'a str, &'a RequestMetrics)>,
+    /// The slot of the key, once proven.
+    pub key: Option<u32>,
+}
+
+/// The handles.
+pub struct Telemetry {
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// `None`: off.
+    pub access_log: Option<AccessLog>,
+    /// For requests without a route.
+    pub no_route: Arc<RequestMetrics>,
+    /// For names of keys in the log.
+    pub keyring: Arc<Keyring>,
+    /// For durations.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Telemetry {
+    /// Counts and logs an exchange that had a permit.
+    pub fn served(&self, exchange: &Exchange, method: &[u8], target: &[u8], outcome: &Outcome<'_>) {
+        let decision = match (outcome.rejection, exchange.permit.key()) {
+            (Some(_), _) => Decision::Refused,
+            (None, Some(_)) => Decision::Admitted,
+            (None, None) => Decision::Public,
+        };
+        let took = self.clock.boot().since(exchange.request.began);
+        if let Some(rejection) = outcome.rejection {
+            self.metrics.refused(rejection.index());
+        }
+        if let Some(metrics) = exchange.live.route_metrics.get(exchange.route.index) {
+            metrics.record(MethodClass::of(method), decision, StatusClass::of(outcome.status), took);
+        }
+        if let Some(log) = &self.access_log {
+            let slot = exchange.permit.key().map(|key| key.index);
+            let upstream = Some(&*exchange.route.upstream.name);
+            self.log(log, &exchange.request, Line { method, target, decision, took, slot, route: Some(&exchange.route.label), upstream }, outcome);
+        }
+    }
+
+    /// Counts and logs a request that was refused.
+    pub fn refused(&self, refused: &Refused<'_>, rejection: &Rejection, bytes_out: u64) {
+        let took = self.clock.boot().since(refused.request.began);
+        self.metrics.refused(rejection.index());
+        let metrics = refused.route.map_or(&*self.no_route, |(_, metrics)| metrics);
+        metrics.record(MethodClass::of(refused.method), Decision::Refused, StatusClass::of(rejection.status()), took);
+        if let Some(log) = &self.access_log {
+            let line = Line {
+                method: refused.method,
+                target: refused.target,
+                decision: Decision::Refused,
+                took,
+                slot: refused.key,
+                route: refused.route.map(|(label, _)| label),
+                upstream: None,
+            };
+            let outcome = Outcome {
+                status: rejection.status(),
+                rejection: Some(rejection),
+                bytes_in: 0,
+                bytes_out,
+                server: None,
+                upstream_duration: None,
+            };
+            self.log(log, refused.request, line, &outcome);
+        }
+    }
+
+    fn log(&self, log: &AccessLog, request: &Request, line: Line<'_>, outcome: &Outcome<'_>) {
+        let slot = line.slot.and_then(|index| self.keyring.slot(index));
+        let record = slot.map(crate::keyring::Slot::record);
+        let id = slot.map(|slot| slot.id().text());
+        let key = match (&id, &record) {
+            (Some(id), Some(record)) => Some(EntryKey {
+                id: std::str::from_utf8(id).unwrap_or_default(),
+                name: &record.name,
+                role: record.role,
+            }),
+            _ => None,
+        };
+        let server = outcome.server.map(|server| server.to_string());
+        log.log(&Entry {
+            time: request.time,
+            request_id: request.id.as_bytes(),
+            client: request.client,
+            method: line.method,
+            host: &request.host,
+            path: line.target,
+            status: outcome.status,
+            decision: line.decision,
+            reason: outcome.rejection.map(Rejection::reason),
+            key,
+            route: line.route,
+            upstream: line.upstream,
+            server: server.as_deref(),
+            bytes_in: outcome.bytes_in,
+            bytes_out: outcome.bytes_out,
+            duration: line.took,
+            upstream_duration: outcome.upstream_duration,
+        });
+    }
+}
+
+/// What differs between the two kinds of lines.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    decision: Decision,
+    took: Duration,
+    slot: Option<u32>,
+    route: Option<&'a str>,
+    upstream: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}

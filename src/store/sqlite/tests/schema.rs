@@ -1,0 +1,105 @@
+//! Making, opening, refusing and migrating the file.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use sqlx::{ConnectOptions as _, SqliteConnection};
+
+use super::super::connection::{Purpose, options};
+use super::super::{SqliteStore, migrate};
+use super::{Fixture, change_id};
+use crate::store::{Store as _, StoreError};
+
+async fn connect(path: &std::path::Path) -> SqliteConnection {
+    options(path, Purpose::Write).connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_its_files() {
+    let fixture = Fixture::with_secret().await;
+    let mut files = 0;
+    for file in fs::read_dir(fixture.directory.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+        files += 1;
+    }
+    assert_eq!(files, 3, "database, log, shared memory");
+}
+
+#[tokio::test]
+async fn what_is_missing_or_empty_is_not_initialised() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keygate.db");
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::NotInitialised(_))));
+    assert!(!path.exists(), "opening makes no file");
+    fs::write(&path, "").unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::NotInitialised(_))));
+    // As after a crash between the two steps.
+    let store = SqliteStore::create(&path, "first").await.unwrap();
+    assert_eq!(store.store_id(), "first");
+    assert!(matches!(store.secrets().await, Err(StoreError::NotInitialised(_))));
+}
+
+#[tokio::test]
+async fn creating_again_opens_what_is_there() {
+    let fixture = Fixture::with_secret().await;
+    let again = SqliteStore::create(&fixture.path(), "other").await.unwrap();
+    assert_eq!(again.store_id(), fixture.store.store_id());
+    assert_eq!(again.head().await.unwrap().revision, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_creators_names_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let path = dir.path().join("keygate.db");
+            tokio::spawn(async move { SqliteStore::create(&path, &change_id()).await.unwrap().store_id().to_owned() })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for task in tasks {
+        ids.push(task.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let fixture = Fixture::new().await;
+    let mut conn = connect(&fixture.path()).await;
+    sqlx::query("UPDATE meta SET schema_version = 99").execute(&mut conn).await.unwrap();
+    let refused = SqliteStore::open(&fixture.path()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NewerSchema { found: 99, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("other.db");
+    fs::write(&path, "").unwrap();
+    let mut conn = connect(&path).await;
+    sqlx::query("CREATE TABLE meta (theirs)").execute(&mut conn).await.unwrap();
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(SqliteStore::create(&path, "x").await, Err(StoreError::Corrupt(_))));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    fs::write(&path, "this is not a database, but it is long enough to be taken for one").unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Database(..))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pending_is_applied_once() {
+    // The second statement fails: the first must leave nothing behind.
+    const WRONG: &[&str] =
+        &["never run: the store has it", "CREATE TABLE later (a TEXT); CREATE TABLE broken (a) STRICT"];
+    const RIGHT: &[&str] = &["never run: the store has it", "CREATE TABLE later (a TEXT) STRICT; SELECT 1"];
+    let fixture = Fixture::with_secret().await;
+    assert!(migrate::migrate(&fixture.path(), WRONG).await.is_err());
+    assert!(SqliteStore::open(&fixture.path()).await.is_ok(), "still at the old schema");
+    let path = fixture.path();
+    let (a, b) = tokio::join!(migrate::migrate(&path, RIGHT), migrate::migrate(&path, RIGHT));
+    assert_eq!(a.unwrap(), b.unwrap());
+    assert!(matches!(SqliteStore::open(&fixture.path()).await, Err(StoreError::NewerSchema { found: 2, known: 1 })));
+}

@@ -1,0 +1,231 @@
+//! Which header fields reach the upstream, which do not, and which keygate sets.
+
+use crate::support::request::{Request, get};
+use crate::support::upstream::Seen;
+use crate::support::{Config, Gateway, Key, Upstream, request};
+
+struct Fixture {
+    upstream: Upstream,
+    gateway: Gateway,
+    reader: Key,
+}
+
+fn start_with(config: impl Fn(Config) -> Config) -> Fixture {
+    let upstream = Upstream::echo();
+    let base = Config::in_front_of(&upstream).route("path = \"/open\"\nupstream = \"api\"\naccess = \"public\"");
+    let gateway = Gateway::start(&config(base));
+    let reader = gateway.key_add("reader", "readonly");
+    Fixture { upstream, gateway, reader }
+}
+
+fn start() -> Fixture {
+    start_with(|c| c)
+}
+
+impl Fixture {
+    /// Sends with the key; the request as the upstream got it.
+    #[track_caller]
+    fn forwarded(&self, request: Request) -> Seen {
+        let before = self.upstream.count();
+        let response = self.gateway.node.send(&request.bearer(&self.reader));
+        assert_eq!(response.status, 200, "{}", response.text());
+        self.upstream.seen().split_off(before).remove(0)
+    }
+}
+
+#[test]
+fn the_upstream_is_told_who_calls() {
+    let f = start();
+    let seen = f.forwarded(get("/x"));
+    assert_eq!(seen.head.all("x-keygate-key-id"), [f.reader.id.as_str()]);
+    assert_eq!(seen.head.all("x-keygate-key-name"), ["reader"]);
+    assert_eq!(seen.head.all("x-keygate-role"), ["READONLY"]);
+    assert_eq!(seen.head.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
+    assert_eq!(seen.head.all("x-forwarded-host"), ["gateway.test"]);
+    assert_eq!(seen.head.all("x-request-id").len(), 1);
+}
+
+#[test]
+fn names_are_percent_encoded_where_they_become_headers() {
+    let f = start();
+    let key = f.gateway.key_add("Größe & Maß, 100%", "admin");
+    let response = f.gateway.node.get("/named", &key);
+    assert_eq!(response.status, 200);
+    let seen = f.upstream.only("/named");
+    let name = seen.header("x-keygate-key-name").expect("a name");
+    assert!(name.is_ascii(), "{name}");
+    assert!(name.contains("Gr%C3%B6%C3%9Fe") && name.contains("100%25"), "{name}");
+}
+
+#[test]
+fn the_request_id_is_the_same_for_client_and_upstream_and_new_for_each_request() {
+    let f = start();
+    let mut ids = std::collections::BTreeSet::new();
+    let mut client = f.gateway.node.connect();
+    for n in 0..5 {
+        let target = format!("/id/{n}");
+        let response = client.exchange(&get(&target).bearer(&f.reader));
+        let id = response.header("x-request-id").expect("an id").to_owned();
+        assert_eq!(f.upstream.only(&target).header("x-request-id"), Some(id.as_str()));
+        assert!(ids.insert(id), "an id was given twice");
+    }
+    // An upstream's own id does not stand beside ours.
+    let response = client.exchange(&get("/headers").bearer(&f.reader));
+    assert_eq!(response.head.all("x-request-id").len(), 1);
+}
+
+#[test]
+fn client_sent_identity_is_stripped_on_every_route() {
+    let f = start();
+    let spoof = |request: Request| {
+        request
+            .field("X-Keygate-Role", "ADMIN")
+            .field("x-keygate-role", "ADMIN")
+            .field("X-KEYGATE-KEY-ID", "000000000000")
+            .field("X-Keygate-Key-Name", "root")
+            .field("X-Keygate-Anything", "at all")
+    };
+    let seen = f.forwarded(spoof(get("/x")));
+    assert_eq!(seen.head.all("x-keygate-role"), ["READONLY"]);
+    assert_eq!(seen.head.all("x-keygate-key-id"), [f.reader.id.as_str()]);
+    assert_eq!(seen.head.all("x-keygate-key-name"), ["reader"]);
+    assert_eq!(seen.head.all("x-keygate-anything").len(), 0);
+
+    assert_eq!(f.gateway.node.send(&spoof(get("/open/x"))).status, 200);
+    let seen = f.upstream.only("/open/x");
+    let identity = seen.head.fields.iter().filter(|(n, _)| n.to_lowercase().starts_with("x-keygate-"));
+    assert_eq!(identity.count(), 0, "nobody is behind a public request: {:?}", seen.head.fields);
+}
+
+#[test]
+fn connection_cannot_name_a_field_that_the_decision_rests_on() {
+    let f = start();
+    for nominated in [
+        "X-Keygate-Role",
+        "close, x-keygate-key-id",
+        "X-Request-Id",
+        "Authorization",
+        "X-Api-Key",
+        "Content-Length",
+        "Host",
+        "X-Forwarded-For",
+        "X_Keygate_Role",
+    ] {
+        let response = f
+            .gateway
+            .node
+            .send(&get("/x").bearer(&f.reader).field("Connection", nominated).field("X-Keygate-Role", "ADMIN"));
+        assert_eq!(response.status, 400, "{nominated}");
+    }
+    assert_eq!(f.upstream.count(), 0);
+}
+
+#[test]
+fn a_name_that_reads_as_one_of_ours_with_underscores_is_refused() {
+    let f = start();
+    for name in [
+        "X_Keygate_Role",
+        "x_keygate_key_id",
+        "X-Keygate_Role",
+        "X_Keygate-Anything",
+        "X_API_Key",
+        "X_Forwarded_For",
+        "X_Request_Id",
+        "Content_Length",
+        "Transfer_Encoding",
+        "X_HTTP_Method_Override",
+    ] {
+        for request in [get("/x").bearer(&f.reader), get("/open/x")] {
+            assert_eq!(f.gateway.node.send(&request.field(name, "1")).status, 400, "{name}");
+        }
+    }
+    assert_eq!(f.upstream.count(), 0);
+    assert_eq!(f.forwarded(get("/x").field("my_own_field", "1")).header("my_own_field"), Some("1"));
+}
+
+#[test]
+fn method_override_headers_are_stripped() {
+    let f = start();
+    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override"] {
+        let seen = f.forwarded(get("/x").field(name, "DELETE"));
+        assert_eq!(seen.header(name), None, "{name}");
+        assert_eq!(seen.method(), "GET");
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_end_here() {
+    let f = start();
+    let request = get("/x")
+        .field("Connection", "keep-alive, X-Hop")
+        .field("X-Hop", "1")
+        .field("Keep-Alive", "timeout=5")
+        .field("Proxy-Connection", "keep-alive")
+        .field("Proxy-Authorization", "Basic eDp5")
+        .field("TE", "trailers")
+        .field("Trailer", "X-Sum");
+    let seen = f.forwarded(request);
+    for name in ["x-hop", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "upgrade"] {
+        assert_eq!(seen.header(name), None, "{name} in {:?}", seen.head.fields);
+    }
+    let response = f.gateway.node.get("/headers", &f.reader);
+    for name in ["x-hop", "keep-alive"] {
+        assert_eq!(response.header(name), None, "{name} of the response");
+    }
+    assert_eq!(response.head.all("x-one"), ["a", "b"]);
+    assert_eq!(response.header("server"), Some("theirs"));
+}
+
+#[test]
+fn end_to_end_fields_pass_unchanged_and_in_order() {
+    let f = start();
+    let fields = [
+        ("Accept", "text/*;q=0.3, text/html"),
+        ("X-Twice", "first"),
+        ("Cookie", "a=1; b=kg"),
+        ("X-Twice", "second, third"),
+        ("X-Empty", ""),
+        ("X-Latin", "caf\u{e9}"),
+        ("If-None-Match", "\"e\""),
+        ("Range", "bytes=0-1"),
+        ("Accept-Encoding", "gzip, br"),
+        ("User-Agent", "tests/1"),
+    ];
+    let request = fields.iter().fold(get("/x"), |request, (name, value)| request.field(name, value));
+    let seen = f.forwarded(request);
+    for (name, _) in fields {
+        let sent: Vec<&str> = fields.iter().filter(|(n, _)| *n == name).map(|(_, v)| *v).collect();
+        assert_eq!(seen.head.all(name), sent, "{name}");
+    }
+}
+
+#[test]
+fn x_forwarded_for_of_a_client_that_is_not_trusted_is_not_believed() {
+    let f = start();
+    let seen = f.forwarded(get("/x").field("X-Forwarded-For", "192.0.2.1").field("Forwarded", "for=192.0.2.1"));
+    assert_eq!(seen.head.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.header("forwarded"), None);
+    let seen = f.forwarded(get("/x").field("X-Forwarded-Host", "evil").field("X-Forwarded-Proto", "https"));
+    assert_eq!(seen.head.all("x-forwarded-host"), ["gateway.test"]);
+    assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
+}
+
+#[test]
+fn x_forwarded_for_of_a_trusted_proxy_is_continued() {
+    let f = start_with(|c| c.server("trusted_proxies = [\"127.0.0.0/8\"]"));
+    let seen = f.forwarded(get("/x").field("X-Forwarded-For", "198.51.100.9, 192.0.2.1"));
+    let hops: Vec<&str> = seen.head.all("x-forwarded-for");
+    let hops: Vec<&str> = hops.iter().flat_map(|v| v.split(',')).map(str::trim).collect();
+    assert_eq!(hops, ["198.51.100.9", "192.0.2.1", "127.0.0.1"]);
+}
+
+#[test]
+fn the_upgrade_field_of_a_plain_request_is_not_forwarded() {
+    let f = start();
+    let admin = f.gateway.key_add("admin", "admin");
+    let request = request("GET", "/x").bearer(&admin).field("Connection", "Upgrade").field("Upgrade", "h2c");
+    let response = f.gateway.node.send(&request);
+    assert_eq!(response.status, 200, "an upgrade that is not granted is answered as without it");
+    assert_eq!(f.upstream.only("/x").header("upgrade"), None);
+}

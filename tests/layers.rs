@@ -1,0 +1,149 @@
+//! Who may use whom: the directions of section 10 of the design, held by reading the sources' own paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What each module may use, beside itself and what all may use. A name with `::` is one part of a module.
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("main", &["*"]),
+    ("cli", &["*"]),
+    ("app", &["*"]),
+    ("proxy", &["credential", "keyring", "usage", "fleet::lease", "metrics"]),
+    ("lifecycle", &["fleet", "store", "credential", "entropy"]),
+    ("keyring", &["credential", "entropy", "usage::record", "store"]),
+    ("usage", &["credential", "keyring", "store", "metrics"]),
+    ("fleet", &["credential", "keyring", "store", "entropy", "metrics"]),
+    ("store", &["credential", "entropy"]),
+    ("credential", &["entropy"]),
+    ("metrics", &["credential"]),
+    ("config", &["credential"]),
+    ("clock", &[]),
+    ("entropy", &[]),
+];
+
+/// Beside their own lists, all may use these.
+const FOR_ALL: [&str; 2] = ["clock", "config::resolved"];
+
+/// Files of a module that may use less than the module.
+const NARROWER: [(&str, &[&str]); 6] = [
+    ("keyring/slot.rs", &["store"]),
+    ("keyring/generation.rs", &["store"]),
+    ("keyring/verify.rs", &["store"]),
+    ("usage/record.rs", &["store", "keyring", "metrics"]),
+    ("fleet/lease.rs", &["store", "keyring", "credential"]),
+    ("proxy", &["store", "lifecycle", "cli", "app"]),
+];
+
+static IMPORT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\bcrate::(\{[^}]*\}|[a-z_]+(?:::[a-z_]+)?)").expect("a regular expression"));
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).expect("src").map(|e| e.expect("an entry").path()) {
+            if entry.is_dir() {
+                walk(&entry, found);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                found.push(entry);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let name = |path: &Path| path.strip_prefix(&root).expect("under src").to_string_lossy().into_owned();
+    found.iter().map(|p| (name(p), product_code(&std::fs::read_to_string(p).expect("a source")))).collect()
+}
+
+/// Without comments and unit tests: those may use what they test with.
+fn product_code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with("/tests.rs") || name.contains("/tests/")
+}
+
+fn module(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// `use crate::{a, b::c}` gives `a` and `b::c`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for capture in IMPORT.captures_iter(code) {
+        let path = &capture[1];
+        if path.starts_with('{') {
+            let inner = path.trim_matches(['{', '}']);
+            found.extend(inner.split(',').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()));
+        } else {
+            found.insert(path.to_owned());
+        }
+    }
+    found
+}
+
+/// Does `rule` (a module, or one part of one) cover `path`?
+fn covers(rule: &str, path: &str) -> bool {
+    rule == "*" || path == rule || path.strip_prefix(rule).is_some_and(|rest| rest.starts_with("::"))
+}
+
+#[test]
+fn modules_use_only_what_the_design_lets_them() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (name, code) in sources() {
+        let module = module(&name);
+        if is_test(&name) || name == "lib.rs" {
+            continue;
+        }
+        let Some(rules) = allowed.get(module) else {
+            wrong.push(format!("{name}: the module {module} is not in the design's list"));
+            continue;
+        };
+        for path in imports(&code) {
+            let fine = covers(module, &path) || rules.iter().chain(&FOR_ALL).any(|rule| covers(rule, &path));
+            if !fine {
+                wrong.push(format!("{name} uses crate::{path}"));
+            }
+        }
+        for (file, denied) in NARROWER {
+            if name.starts_with(file) {
+                let used = imports(&code);
+                let bad = used.iter().filter(|path| denied.iter().any(|d| covers(d, path)));
+                wrong.extend(bad.map(|path| format!("{name} uses crate::{path}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against section 10 of the design:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn clocks_randomness_and_the_environment_enter_at_app_and_the_command_line_alone() {
+    let direct =
+        Regex::new(r"SystemTime::now|Instant::now|getrandom::|env::var|env::vars|SystemClock\b|SystemEntropy\b")
+            .expect("a regular expression");
+    let home = ["clock.rs", "entropy.rs", "app.rs", "main.rs"];
+    let mut wrong = Vec::new();
+    for (name, code) in sources() {
+        if is_test(&name) || home.contains(&name.as_str()) || name.starts_with("cli/") || name.starts_with("app/") {
+            continue;
+        }
+        wrong.extend(direct.find_iter(&code).map(|m| format!("{name}: {}", m.as_str())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_source_says_what_it_is_for_and_is_a_room_of_one_purpose() {
+    for (name, _) in sources() {
+        let text =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&name)).expect("a source");
+        assert!(text.starts_with("//!"), "{name} has no //! header");
+        let file = Path::new(&name).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        assert!(!["util", "utils", "common", "helpers", "manager"].contains(&file), "{name}");
+    }
+}

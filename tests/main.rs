@@ -1,0 +1,26 @@
+//! The integration tests: the real binary, real sockets, real SQLite, one file a theme. They share `support`, use no
+//! fixed ports and no sleeps as synchronisation, and run side by side. `KEYGATE_TEST_LONG=1` raises the counts.
+
+mod support;
+
+mod bodies;
+mod cli;
+mod conformance;
+mod crash;
+mod credentials;
+mod errors;
+mod fleet;
+mod framing;
+mod headers;
+mod layers;
+mod life;
+mod metrics;
+mod paths;
+mod policy;
+mod reload;
+mod revocation;
+mod routing;
+mod secrets_never_leak;
+mod upstreams;
+mod usage;
+mod vectors;

@@ -1,0 +1,101 @@
+//! Configuration files for tests, put together from fragments: TOML tables may appear only once.
+
+use std::fmt::Write as _;
+
+use super::Upstream;
+
+/// A configuration with port 0 everywhere. Paths in it are relative to the site's directory.
+#[derive(Clone, Debug)]
+pub struct Config {
+    server: String,
+    limits: String,
+    lease: String,
+    flush_interval: String,
+    log: String,
+    upstreams: String,
+    routes: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: "threads = 2\n".to_owned(),
+            limits: String::new(),
+            lease: "5s".to_owned(),
+            flush_interval: "50ms".to_owned(),
+            log: "access = \"json\"\nlevel = \"debug\"\n".to_owned(),
+            upstreams: String::new(),
+            routes: String::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Upstream `api` behind the route `/`, for which a key is needed.
+    pub fn in_front_of(upstream: &Upstream) -> Self {
+        Self::default().upstream("api", &[upstream], "").route("path = \"/\"\nupstream = \"api\"")
+    }
+
+    /// Lines of `[server]`.
+    #[must_use]
+    pub fn server(mut self, lines: &str) -> Self {
+        writeln!(self.server, "{lines}").unwrap();
+        self
+    }
+
+    /// Lines of `[server.limits]`.
+    #[must_use]
+    pub fn limits(mut self, lines: &str) -> Self {
+        writeln!(self.limits, "{lines}").unwrap();
+        self
+    }
+
+    /// `store.lease`.
+    #[must_use]
+    pub fn lease(mut self, lease: &str) -> Self {
+        lease.clone_into(&mut self.lease);
+        self
+    }
+
+    /// `usage.flush_interval`.
+    #[must_use]
+    pub fn flush_interval(mut self, interval: &str) -> Self {
+        interval.clone_into(&mut self.flush_interval);
+        self
+    }
+
+    /// An `[[upstream]]`: its servers, and further lines.
+    #[must_use]
+    pub fn upstream(self, name: &str, servers: &[&Upstream], lines: &str) -> Self {
+        let servers: Vec<String> = servers.iter().map(|u| u.address().to_string()).collect();
+        self.upstream_at(name, &servers, lines)
+    }
+
+    /// An `[[upstream]]` at these addresses.
+    #[must_use]
+    pub fn upstream_at(mut self, name: &str, servers: &[String], lines: &str) -> Self {
+        writeln!(self.upstreams, "[[upstream]]\nname = {name:?}\nservers = {servers:?}\n{lines}").unwrap();
+        self
+    }
+
+    /// A `[[route]]`, and the `[[route.rule]]`s in it.
+    #[must_use]
+    pub fn route(mut self, lines: &str) -> Self {
+        writeln!(self.routes, "[[route]]\n{lines}").unwrap();
+        self
+    }
+
+    /// The file of one node; nodes of a site differ in their run directory.
+    pub fn text(&self, run_dir: &str) -> String {
+        let Self { server, limits, lease, flush_interval, log, upstreams, routes } = self;
+        format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nrun_dir = {run_dir:?}\n{server}\n\
+             [server.limits]\n{limits}\n\
+             [store]\nurl = \"sqlite:keygate.db\"\nlease = {lease:?}\n\
+             [secrets]\nmaster_key_file = \"master.key\"\n\
+             [usage]\nflush_interval = {flush_interval:?}\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n\
+             [log]\n{log}\n{upstreams}\n{routes}"
+        )
+    }
+}

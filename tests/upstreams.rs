@@ -1,0 +1,157 @@
+//! Servers that are down, slow, killed, or well again.
+
+use std::collections::BTreeSet;
+
+use crate::errors::closed_port;
+use crate::support::load::Load;
+use crate::support::request::{get, post};
+use crate::support::{Config, Gateway, Upstream, count, wait_for};
+
+const HEALTH: &str = "health = { path = \"/up\", interval = \"50ms\", timeout = \"50ms\" }";
+
+#[test]
+fn an_upstream_that_is_down_is_502() {
+    let config = Config::default()
+        .upstream_at("api", &[closed_port()], "connect_timeout = \"1s\"")
+        .route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("admin", "admin");
+    for request in [get("/x").bearer(&key), post("/x", b"body").bearer(&key)] {
+        assert_eq!(gateway.node.send(&request).status, 502);
+    }
+    assert_eq!(gateway.node.send(&get("/x")).status, 401, "a key is asked for first");
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_in_time_is_504() {
+    let upstream = Upstream::echo();
+    let config = Config::default()
+        .upstream("api", &[&upstream], "read_timeout = \"200ms\"")
+        .route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("admin", "admin");
+    assert_eq!(gateway.node.send(&post("/wait", b"").bearer(&key)).status, 504);
+    assert_eq!(upstream.seen_at("/wait").len(), 1, "what may have had its effect is not sent again");
+    assert_eq!(gateway.node.get("/x", &key).status, 200);
+}
+
+#[test]
+fn requests_go_to_the_servers_in_turn() {
+    let (a, b) = (Upstream::named("a"), Upstream::named("b"));
+    let config = Config::default().upstream("api", &[&a, &b], "").route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("reader", "readonly");
+    for _ in 0..20 {
+        assert_eq!(gateway.node.get("/x", &key).status, 200);
+    }
+    assert_eq!((a.count(), b.count()), (10, 10));
+}
+
+#[test]
+fn a_server_that_its_health_checks_find_down_gets_nothing_until_it_is_well_again() {
+    let (a, mut b) = (Upstream::named("a"), Upstream::named("b"));
+    let config = Config::default().upstream("api", &[&a, &b], HEALTH).route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("admin", "admin");
+    let label = format!("server=\"{}\"", b.address());
+    let healthy = || gateway.node.metric("keygate_upstream_server_healthy", &[&label]) > 0.5;
+    wait_for("it is found well", healthy);
+    b.kill();
+    wait_for("it is found down", || !healthy());
+    for _ in 0..20 {
+        assert_eq!(gateway.node.send(&post("/x", b"").bearer(&key)).status, 200);
+    }
+    b.revive();
+    wait_for("it takes requests again", || {
+        assert_eq!(gateway.node.get("/y", &key).status, 200);
+        b.count() > 0
+    });
+}
+
+#[test]
+fn when_one_of_two_servers_is_killed_under_load_only_requests_already_sent_to_it_may_fail() {
+    let (a, mut b) = (Upstream::named("a"), Upstream::named("b"));
+    let config = Config::default()
+        .upstream("api", &[&a, &b], &format!("{HEALTH}\nconnect_timeout = \"1s\""))
+        .route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("admin", "admin");
+    let load = Load::start(gateway.node.address(), 8, move |n| post(&format!("/n/{n}"), b"once").bearer(&key));
+    load.wait_for_more(count(200, 5_000));
+    let open = b.kill();
+    load.wait_for_more(count(500, 10_000));
+    let sent_to_b: BTreeSet<String> = b.seen().iter().map(|s| s.target().to_owned()).collect();
+    let outcomes = load.finish();
+    let failed: Vec<_> = outcomes.iter().filter(|o| o.result != Ok(200)).collect();
+    // What was written to a connection that b had not read from before it was killed has been sent, too: at most one
+    // request a connection.
+    let unread = failed.iter().filter(|o| !sent_to_b.contains(&format!("/n/{}", o.number))).count();
+    assert!(failed.len() <= open, "{} failed, {open} connections were open: {failed:?}", failed.len());
+    assert!(unread <= open, "{failed:?}");
+    assert!(failed.iter().all(|o| matches!(o.result, Ok(502 | 504))), "{failed:?}");
+    // None had its effect twice.
+    let mut targets = BTreeSet::new();
+    for seen in a.seen().into_iter().chain(b.seen()) {
+        assert!(targets.insert(seen.target().to_owned()), "{} was sent twice", seen.target());
+    }
+}
+
+#[test]
+fn an_idempotent_request_is_sent_once_more_when_a_kept_connection_turns_out_closed() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("admin", "admin");
+    let mut client = gateway.node.connect();
+    for (n, method) in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"].iter().enumerate() {
+        assert_eq!(client.exchange(&get("/warm").bearer(&key)).status, 200);
+        upstream.close_reused(1);
+        let target = format!("/once/{n}");
+        let response = client.exchange(&crate::support::request(method, &target).bearer(&key));
+        assert_eq!(response.status, 200, "{method}");
+        let attempts: Vec<usize> = upstream.seen_at(&target).iter().map(|s| s.connection).collect();
+        assert!(attempts.len() == 2 && attempts[0] != attempts[1], "{method}: on connections {attempts:?}");
+    }
+}
+
+#[test]
+fn an_idempotent_request_is_not_sent_a_third_time() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("admin", "admin");
+    let response = gateway.node.get("/abort-before-head", &key);
+    assert_eq!(response.status, 502);
+    assert!(upstream.seen_at("/abort-before-head").len() <= 2);
+}
+
+#[test]
+fn a_post_is_never_sent_twice() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("admin", "admin");
+    let mut client = gateway.node.connect();
+    for (n, method) in ["POST", "PATCH", "PURGE"].iter().enumerate() {
+        assert_eq!(client.exchange(&get("/warm").bearer(&key)).status, 200);
+        upstream.close_reused(1);
+        let target = format!("/never/{n}");
+        let response = client.exchange(&crate::support::request(method, &target).bearer(&key));
+        assert_eq!(response.status, 502, "{method}");
+        assert_eq!(upstream.seen_at(&target).len(), 1, "{method}");
+        upstream.close_reused(0);
+    }
+}
+
+#[test]
+fn a_request_with_a_body_that_is_sent_again_is_sent_whole() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("admin", "admin");
+    let mut client = gateway.node.connect();
+    assert_eq!(client.exchange(&get("/warm").bearer(&key)).status, 200);
+    upstream.close_reused(1);
+    let body = vec![b'b'; 20_000];
+    let response = client.exchange(&crate::support::request("PUT", "/put").bearer(&key).body(&body));
+    // It may be given up, but never forwarded in part.
+    assert!(matches!(response.status, 200 | 502), "{}", response.status);
+    assert!(upstream.seen_at("/put").iter().all(|s| !s.complete || s.body.kept == body));
+    assert_eq!(response.status == 200, response.body == body);
+}
