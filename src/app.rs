@@ -78,7 +78,13 @@ impl Phase {
 struct OpenWith(MasterKeys);
 
 impl Opener for OpenWith {
-    fn open(&self, sealed: &[u8], store_id: &str, purpose: Purpose, version: u32) -> Result<Zeroizing<Vec<u8>>, BoxError> {
+    fn open(
+        &self,
+        sealed: &[u8],
+        store_id: &str,
+        purpose: Purpose,
+        version: u32,
+    ) -> Result<Zeroizing<Vec<u8>>, BoxError> {
         Ok(self.0.open_sealed(sealed, store_id, purpose, version)?.0)
     }
 }
@@ -196,7 +202,9 @@ impl App<'_> {
     ) -> anyhow::Result<Arc<Gateway>> {
         let live = Live::new(&self.config, &self.metrics)?;
         let access_log = match self.config.log.access {
-            true => Some(AccessLog::to_stdout(ACCESS_LOG_CAPACITY, &self.metrics).context("cannot start the access log")?),
+            true => {
+                Some(AccessLog::to_stdout(ACCESS_LOG_CAPACITY, &self.metrics).context("cannot start the access log")?)
+            }
             false => None,
         };
         let telemetry = Telemetry {
@@ -209,7 +217,14 @@ impl App<'_> {
         let mut process_id = [0; 8];
         entropy.fill(&mut process_id);
         let process_id = u64::from_be_bytes(process_id);
-        Ok(Arc::new(Gateway::new(Arc::clone(keyring), Arc::clone(lease), Arc::clone(clock), live, telemetry, process_id)))
+        Ok(Arc::new(Gateway::new(
+            Arc::clone(keyring),
+            Arc::clone(lease),
+            Arc::clone(clock),
+            live,
+            telemetry,
+            process_id,
+        )))
     }
 
     fn serve_metrics(
@@ -245,11 +260,12 @@ impl App<'_> {
     /// Until no connection is open, or for the configured time.
     fn drain(&self, gateway: &Gateway) {
         let limit = self.config.server.drain_timeout;
-        let drained = self.control.block_on(tokio::time::timeout(limit, async {
+        let empty = async {
             while gateway.open_connections() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
-        }));
+        };
+        let drained = self.control.block_on(async { tokio::time::timeout(limit, empty).await });
         if drained.is_err() {
             let connections = gateway.open_connections();
             tracing::warn!(connections, "connections are cut: they took longer than drain_timeout");
@@ -269,7 +285,9 @@ async fn until(mut ended: watch::Receiver<bool>) {
 
 async fn purge(store: Arc<SqliteStore>, clock: Arc<dyn Clock>, retention: Option<Duration>) {
     loop {
-        let before = retention.map(|keep| crate::clock::WallTime::EPOCH.plus(clock.wall().since(crate::clock::WallTime::EPOCH.plus(keep))));
+        let before = retention.map(|keep| {
+            crate::clock::WallTime::EPOCH.plus(clock.wall().since(crate::clock::WallTime::EPOCH.plus(keep)))
+        });
         if let Err(error) = store.purge(before, CHANGES_KEPT).await {
             tracing::warn!(%error, "old audit records could not be removed; they will be next time");
         }

@@ -45,8 +45,8 @@ def markdown(result):
         f"{machine['memory_gib']} GiB, {machine['system']}, Linux {machine['kernel']}; {result['when']}"
         + (f", keygate {result['revision']}" if result["revision"] else "") + ".",
         f"{settings['rounds']} shuffled rounds of {settings['seconds']} s each; {settings['connections']} keep-alive "
-        f"connections, {settings['keys']} keys in turn; proxy with one worker on one CPU, load and upstream on another.",
-        "Medians, in brackets the smallest and largest round. Ratio: CPU per request to bare pingora's in the same round.",
+        f"connections, {settings['keys']} keys in turn; one worker on one CPU, load and upstream on another.",
+        "Medians, in brackets the smallest and largest round. Ratio: of CPU per request to bare pingora, by round.",
     ]
     if any(one.get("flipped_case_admitted") for one in result["contestants"].values()):
         loose = [one["label"] for one in result["contestants"].values() if one.get("flipped_case_admitted")]
@@ -76,8 +76,8 @@ def table(result, scenario, heading):
                f"{row['p99_ms']['median']:.2f} |")
     if idle:
         yield ""
-        yield ("\\* Its CPU was not full: load, upstream or other work held it back. Requests/s and latencies say less; "
-               "CPU per request stands.")
+        yield ("\\* Its CPU was not full: load, upstream or other work held it back. Requests/s and latencies then say "
+               "little; CPU per request stands.")
     if others > OTHERS:
         yield ""
         yield f"**Something else used up to {others:.0%} of the proxies' CPU meanwhile.**"

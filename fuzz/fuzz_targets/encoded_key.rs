@@ -60,7 +60,8 @@ fn reads_as_encoded_key(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
     let parts: Vec<&str> = text.split('_').collect();
     let ["kg", version, id, body, mac] = parts[..] else { return false };
-    let of = |part: &str, length: usize, allowed: fn(&u8) -> bool| part.len() == length && part.bytes().all(|b| allowed(&b));
+    let of =
+        |part: &str, length: usize, allowed: fn(&u8) -> bool| part.len() == length && part.bytes().all(|b| allowed(&b));
     version.parse::<u32>().is_ok_and(|v| v > 0 && v.to_string() == version)
         && of(id, 12, |b| b.is_ascii_digit() || b.is_ascii_lowercase())
         && of(body, 43, u8::is_ascii_alphanumeric)

@@ -61,7 +61,8 @@ pub(super) struct DataPlane {
 
 /// Listens, and serves from now on.
 pub(super) fn start(config: &Config, gateway: &Arc<Gateway>, sockets: Vec<Bound>) -> anyhow::Result<DataPlane> {
-    let threads = config.server.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads =
+        config.server.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let conf = Arc::new(ServerConf {
         threads,
         upstream_keepalive_pool_size: config.upstreams.iter().map(|u| u.pool_size).sum::<usize>().max(1),

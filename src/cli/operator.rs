@@ -59,12 +59,9 @@ pub(super) fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
                 let (id, name, role) = (operator.id.to_string(), operator.name, operator.role);
                 output::json(&json!({ "id": id, "name": name, "role": role, "token": token }))?;
             } else {
-                context.output.fields(vec![
-                    ("Operator", Some(operator.name)),
-                    ("Role", Some(operator.role)),
-                    ("Token", Some(token.expose().to_owned())),
-                ])?;
-                line("The token is shown this once; only its digest is stored.")?;
+                context.output.fields(vec![("Operator", Some(operator.name)), ("Role", Some(operator.role))])?;
+                line(&format!("Token\n{}", token.expose()))?;
+                line("\nThe token is shown this once; only its digest is stored.")?;
             }
         }
         Command::List => {

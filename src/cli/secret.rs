@@ -89,10 +89,11 @@ async fn show(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> 
     });
     context.output.fields(vec![
         ("Version", Some(secret.version().to_string())),
-        ("Shared secret", Some(secret.expose().to_owned())),
         ("Made (UTC)", Some(revealed.created_at.for_people())),
         ("Grace period", grace),
     ])?;
+    // Not in the table: a terminal's own wrapping does not get into what is copied.
+    line(&format!("Shared secret\n{}", secret.expose()))?;
     Ok(Exit::Done)
 }
 

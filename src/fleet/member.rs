@@ -332,7 +332,11 @@ impl Member {
         let (changes, head) = match self.within(Operation::Changes, patience, asked).await? {
             Changes::Since(changes, head) => (changes, head),
             Changes::Reload => {
-                tracing::info!(applied = applied.revision, store = seen.revision, "too far behind: everything is loaded");
+                tracing::info!(
+                    applied = applied.revision,
+                    store = seen.revision,
+                    "too far behind: everything is loaded"
+                );
                 // What is in force stays in force until its lease ends: it is old, but of this history.
                 self.load().await?;
                 return Ok(Step::Again);

@@ -82,7 +82,6 @@ impl Machine {
 /// What a member does next; between two of these anything may happen.
 #[derive(Clone, Debug)]
 enum Next {
-    Start,
     WriteRow,
     Renew,
     Ask(BootTime),
@@ -114,6 +113,15 @@ struct Node {
     reachable: bool,
     writable: bool,
     paused_until: u64,
+}
+
+impl Node {
+    /// A new process: nothing in memory is left.
+    fn restart(&mut self) {
+        self.gate = LeaseGate::closed();
+        self.lease = Lease::joining(self.lease.length());
+        (self.keyring, self.decision, self.next) = (0, None, Next::WriteRow);
+    }
 }
 
 enum Revoking {
@@ -164,7 +172,7 @@ impl World {
             lease: Lease::joining(Duration::from_secs(if dice.one_in(2) { 1 } else { 4 })),
             incarnation: String::new(),
             keyring: 0,
-            next: Next::Start,
+            next: Next::WriteRow,
             decision: None,
             reachable: true,
             writable: true,
@@ -216,12 +224,6 @@ impl World {
         let node = &mut self.nodes[index];
         let boot = node.machine.boot(self.now);
         let next = match std::mem::replace(&mut node.next, Next::Renew) {
-            Next::Start => {
-                node.gate = LeaseGate::closed();
-                node.lease = Lease::joining(node.lease.length());
-                node.keyring = 0;
-                Next::WriteRow
-            }
             Next::WriteRow if !node.reachable || !node.writable => Next::WriteRow,
             Next::WriteRow => {
                 self.incarnations += 1;
@@ -398,16 +400,16 @@ impl World {
             3..5 => node.writable = !node.writable,
             5..7 => node.paused_until = self.now + pause,
             7 => {
-                // Killed: the process and its gate are no more, the kernel frees its lock, the row stays.
+                // Killed: the kernel frees its lock, the row stays.
                 self.free_locks.insert(node.incarnation.clone());
-                (node.decision, node.next) = (None, Next::Start);
+                node.restart();
             }
             8 if node.reachable && node.writable && self.now >= node.paused_until => {
                 // Leaves as it should.
                 node.gate.fence();
                 self.rows.retain(|row| row.incarnation != node.incarnation);
                 self.free_locks.insert(node.incarnation.clone());
-                (node.decision, node.next) = (None, Next::Start);
+                node.restart();
             }
             _ => (node.reachable, node.writable, node.paused_until) = (true, true, 0),
         }

@@ -68,12 +68,20 @@ impl FakeStore {
 
     pub(crate) fn fail(&self, operation: &'static str, fails: bool) {
         let failing = &mut self.inner().failing;
-        if fails { failing.insert(operation) } else { failing.remove(operation) };
+        if fails {
+            failing.insert(operation)
+        } else {
+            failing.remove(operation)
+        };
     }
 
     pub(crate) fn hang(&self, operation: &'static str, hangs: bool) {
         let hanging = &mut self.inner().hanging;
-        if hangs { hanging.insert(operation) } else { hanging.remove(operation) };
+        if hangs {
+            hanging.insert(operation)
+        } else {
+            hanging.remove(operation)
+        };
     }
 
     /// How often an operation was asked for.
@@ -299,14 +307,7 @@ impl Store for FakeStore {
         unimplemented!()
     }
 
-    async fn replace_secret(
-        &self,
-        _: u32,
-        _: Vec<u8>,
-        _: Option<WallTime>,
-        _: &str,
-        _: &Audit<'_>,
-    ) -> Result<Head> {
+    async fn replace_secret(&self, _: u32, _: Vec<u8>, _: Option<WallTime>, _: &str, _: &Audit<'_>) -> Result<Head> {
         unimplemented!()
     }
 

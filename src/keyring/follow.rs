@@ -261,7 +261,9 @@ mod tests {
         follower.apply(vec![Change::Secrets(secrets)], STORE_ID).unwrap();
         for secret in [&first, &previous] {
             let text = encode(&app_key, &opened(&store, secret));
-            assert!(matches!(keyring.verify(text.as_bytes(), &clock), Verdict::Proven(found) if found.slot.id() == key.id));
+            assert!(
+                matches!(keyring.verify(text.as_bytes(), &clock), Verdict::Proven(found) if found.slot.id() == key.id)
+            );
         }
         clock.advance(std::time::Duration::from_millis(10));
         let old = encode(&app_key, &opened(&store, &previous));

@@ -169,8 +169,19 @@ mod tests {
         assert_eq!(ends_at(b"A;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\nrest"), Ok(Some(30)));
         assert_eq!(ends_at(b"3\r\nab"), Ok(None));
         for bad in [
-            &b"\r\n"[..], b";\r\n", b"g\r\n", b"3\nabc", b"3\r\nabcd", b"3 \r\n", b"-1\r\n", b"0x3\r\n", b"0\r\n\n",
-            b"1234567890123456\r\n", b"3\r\nabc\n", b"0\r\n T: v\r\n", b"0\r\nT\n",
+            &b"\r\n"[..],
+            b";\r\n",
+            b"g\r\n",
+            b"3\nabc",
+            b"3\r\nabcd",
+            b"3 \r\n",
+            b"-1\r\n",
+            b"0x3\r\n",
+            b"0\r\n\n",
+            b"1234567890123456\r\n",
+            b"3\r\nabc\n",
+            b"0\r\n T: v\r\n",
+            b"0\r\nT\n",
         ] {
             assert_eq!(ends_at(bad), Err(Malformed), "{}", bad.escape_ascii());
         }

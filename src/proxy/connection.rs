@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp as _, ServerApp};
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::AsyncWriteExt as _;
@@ -55,15 +55,9 @@ enum Step {
     /// Read more.
     More,
     /// Write the answer that is in the buffer; close afterwards, or not.
-    Answer {
-        close: bool,
-    },
+    Answer { close: bool },
     /// The forwarded head is in the buffer, and this goes with it.
-    Forward {
-        exchange: Box<Exchange>,
-        head_length: usize,
-        framing: Framing,
-    },
+    Forward { exchange: Box<Exchange>, head_length: usize, framing: Framing },
 }
 
 /// How waiting for a head ended.
@@ -114,15 +108,17 @@ impl Front {
         let mut stop = Box::pin(stopped(shutdown.clone()));
         loop {
             match self.look(&mut session, &stream) {
-                Step::More => match wait(&mut session, &mut stream, &mut patience, stop.as_mut(), &self.gateway).await {
-                    Waited::Came => {}
-                    Waited::Gone => return,
-                    Waited::TooLong => {
-                        self.refuse_bare(&mut session, &Rejection::HeadTimeout);
-                        let _ = write(&mut stream, &session.out, LINGER).await;
-                        return;
+                Step::More => {
+                    match wait(&mut session, &mut stream, &mut patience, stop.as_mut(), &self.gateway).await {
+                        Waited::Came => {}
+                        Waited::Gone => return,
+                        Waited::TooLong => {
+                            self.refuse_bare(&mut session, &Rejection::HeadTimeout);
+                            let _ = write(&mut stream, &session.out, LINGER).await;
+                            return;
+                        }
                     }
-                },
+                }
                 Step::Answer { close } => {
                     let stall = self.gateway.live.load().limits.write_stall;
                     if write(&mut stream, &session.out, stall).await.is_err() {

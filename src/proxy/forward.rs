@@ -33,10 +33,7 @@ pub fn claims<'a>(head: &Head<'_, 'a>, basic: &'a mut [u8; BASIC_MAX]) -> Claims
         }
     }
     let in_authorization = authorization.map_or(Presented::Absent, |value| headers::in_authorization(value, basic));
-    Claims {
-        presented: presented.and(in_authorization),
-        authorization_is_ours: in_authorization != Presented::Absent,
-    }
+    Claims { presented: presented.and(in_authorization), authorization_is_ours: in_authorization != Presented::Absent }
 }
 
 /// The address of the client: the connection's, unless that is a trusted proxy; then the rightmost address in
@@ -98,7 +95,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
         let name = field.name.as_bytes();
         let goes_on = match headers::classify(name) {
             Field::Other | Field::WebSocketVersion => !(head.nominates && is_nominated(head, name)),
-            Field::ContentLength | Field::TransferEncoding | Field::Expect | Field::Origin | Field::PreflightMethod => true,
+            Field::ContentLength | Field::TransferEncoding | Field::Expect | Field::Origin | Field::PreflightMethod => {
+                true
+            }
             Field::Authorization => !identity.authorization_is_ours,
             Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
             Field::Dropped if identity.peer_is_trusted => {
@@ -108,7 +107,12 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
                 host_is_told |= host;
                 protocol || host
             }
-            Field::Host | Field::Connection | Field::Upgrade | Field::ForwardedFor | Field::RequestId | Field::Dropped => false,
+            Field::Host
+            | Field::Connection
+            | Field::Upgrade
+            | Field::ForwardedFor
+            | Field::RequestId
+            | Field::Dropped => false,
         };
         if goes_on {
             write_field(out, name, field.value);

@@ -16,8 +16,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::clock::BootTime;
 use crate::metrics::UpstreamFailure;
-use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::authorize::Permit;
+use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
@@ -163,10 +163,7 @@ impl ProxyHttp for General {
             && is_idempotent(session.req_header().method.as_str().as_bytes())
             && session.response_written().is_none()
             && !session.as_ref().retry_buffer_truncated()
-            && matches!(
-                error.etype(),
-                ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-            );
+            && matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError);
         if again {
             // The other servers have had nothing to do with it.
             exchange.server = None;

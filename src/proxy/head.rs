@@ -258,7 +258,10 @@ fn check_connection<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, value: &'b
             seen.connection_upgrade = true;
         } else if matches!(headers::classify(option), Field::Other) && !headers::is_alias(option) {
             head.nominates = true;
-        } else if !matches!(option.to_ascii_lowercase().as_slice(), b"te" | b"trailer" | b"http2-settings" | b"proxy-connection") {
+        } else if !matches!(
+            option.to_ascii_lowercase().as_slice(),
+            b"te" | b"trailer" | b"http2-settings" | b"proxy-connection"
+        ) {
             return Err(Rejection::MalformedHead("Connection names a field that must not be dropped."));
         }
     }
@@ -272,7 +275,8 @@ pub fn connection_options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// `host[:port]`: letters, digits and what IPv6 literals need. Not empty.
 fn is_authority(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+    !value.is_empty()
+        && value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
 }
 
 /// Digits alone (RFC 9110, section 8.6), below 10^18.

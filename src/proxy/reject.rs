@@ -93,11 +93,35 @@ struct Kind {
 impl Rejection {
     /// Every reason, for the metric's handles and the docs.
     pub const REASONS: [&'static str; 29] = [
-        "malformed_head", "head_too_large", "too_many_headers", "head_timeout", "method_refused", "path", "framing",
-        "body_too_large", "body_timeout", "body_malformed", "no_route", "missing_credential",
-        "conflicting_credentials", "malformed", "unknown", "forged", "stale_secret", "key_disabled", "key_expired",
-        "role_too_low", "network_not_allowed", "route_not_allowed", "no_lease", "no_upstream", "upstream_failed",
-        "upstream_malformed", "upstream_timeout", "overloaded", "internal",
+        "malformed_head",
+        "head_too_large",
+        "too_many_headers",
+        "head_timeout",
+        "method_refused",
+        "path",
+        "framing",
+        "body_too_large",
+        "body_timeout",
+        "body_malformed",
+        "no_route",
+        "missing_credential",
+        "conflicting_credentials",
+        "malformed",
+        "unknown",
+        "forged",
+        "stale_secret",
+        "key_disabled",
+        "key_expired",
+        "role_too_low",
+        "network_not_allowed",
+        "route_not_allowed",
+        "no_lease",
+        "no_upstream",
+        "upstream_failed",
+        "upstream_malformed",
+        "upstream_timeout",
+        "overloaded",
+        "internal",
     ];
 
     /// Position in [`Self::REASONS`].
@@ -239,7 +263,8 @@ impl Rejection {
     #[must_use]
     pub fn problem(&self, request_id: &str) -> Problem {
         let Kind { status, problem, title, .. } = self.kind();
-        let mut body = format!("{{\"type\":\"urn:keygate:problem:{problem}\",\"title\":\"{title}\",\"status\":{status}");
+        let mut body =
+            format!("{{\"type\":\"urn:keygate:problem:{problem}\",\"title\":\"{title}\",\"status\":{status}");
         if let Some(detail) = self.detail() {
             // Details are our own words and numbers: nothing in them needs escaping.
             let _ = write!(body, ",\"detail\":\"{detail}\"");

@@ -119,9 +119,10 @@ impl Route {
 fn rule_matches(rule: &resolved::Rule, head: &Head<'_, '_>, usual: Demand) -> bool {
     let lowers = rule.demand < usual;
     let method_matches = rule.methods.is_empty()
-        || rule.methods.iter().any(|method| {
-            method.as_bytes() == head.method || (!lowers && method == "GET" && head.method == b"HEAD")
-        });
+        || rule
+            .methods
+            .iter()
+            .any(|method| method.as_bytes() == head.method || (!lowers && method == "GET" && head.method == b"HEAD"));
     if !method_matches || (lowers && head.is_upgrade) {
         return false;
     }
@@ -150,7 +151,9 @@ mod tests {
 
     #[test]
     fn hosts_lose_port_and_final_dot() {
-        for (host, name) in [("a.b:80", "a.b"), ("a.b", "a.b"), ("a.b.", "a.b"), ("[::1]:8080", "[::1]"), ("[::1]", "[::1]"), ("", "")] {
+        for (host, name) in
+            [("a.b:80", "a.b"), ("a.b", "a.b"), ("a.b.", "a.b"), ("[::1]:8080", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+        {
             assert_eq!(host_name(host.as_bytes()), name.as_bytes(), "{host}");
         }
     }

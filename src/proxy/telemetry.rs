@@ -90,7 +90,12 @@ impl Telemetry {
         if let Some(log) = &self.access_log {
             let slot = exchange.permit.key().map(|key| key.index);
             let upstream = Some(&*exchange.route.upstream.name);
-            self.log(log, &exchange.request, Line { method, target, decision, took, slot, route: Some(&exchange.route.label), upstream }, outcome);
+            self.log(
+                log,
+                &exchange.request,
+                Line { method, target, decision, took, slot, route: Some(&exchange.route.label), upstream },
+                outcome,
+            );
         }
     }
 

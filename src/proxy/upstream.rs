@@ -156,10 +156,7 @@ fn peer(address: SocketAddr, config: &resolved::Upstream) -> HttpPeer {
     peer
 }
 
-fn health_check(
-    config: &resolved::Upstream,
-    health: &resolved::Health,
-) -> Result<Box<HttpHealthCheck>, UpstreamError> {
+fn health_check(config: &resolved::Upstream, health: &resolved::Health) -> Result<Box<HttpHealthCheck>, UpstreamError> {
     let bad_path = |reason: String| UpstreamError::HealthPath { upstream: config.name.clone(), reason };
     let mut check = HttpHealthCheck::new(&config.name, false);
     check.req.set_uri(health.path.parse().map_err(|e: http::uri::InvalidUri| bad_path(e.to_string()))?);

@@ -82,9 +82,9 @@ fn show_secrets(context: &Context, issued: &Issued) -> anyhow::Result<()> {
         ("ID", Some(issued.key.id.to_string())),
         ("Role", Some(issued.key.role.to_string())),
         ("Expires (UTC)", issued.key.policy.expires_at.map(crate::clock::WallTime::for_people)),
-        ("Encoded key", Some(issued.encoded_key.to_string())),
-        ("App key", Some(issued.app_key.expose().to_owned())),
     ])?;
+    // Not in the table: a terminal's own wrapping does not get into what is copied.
+    line(&format!("Encoded key\n{}\nApp key\n{}", *issued.encoded_key, issued.app_key.expose()))?;
     line("\nBoth are shown this once. Clients send the encoded key (Authorization: Bearer …, or X-API-Key: …); the")?;
     line("app key is for encoding anew after the shared secret is regenerated. Keep it as you keep a password.")
 }

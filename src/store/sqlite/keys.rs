@@ -12,7 +12,7 @@ use super::audit;
 use super::changes::{Subject, advance};
 use super::key_row::{PAGE, bind, decode, decode_page, decode_with_usage, key_columns};
 use super::row::{Fields, failed, id_int, int};
-use crate::credential::{KeyId, KeyName, KeyState, SecretDigest};
+use crate::credential::{KeyId, KeyName, KeyState, Role, SecretDigest};
 
 /// A key's columns, then those of its use, in the order of [`decode_with_usage`].
 macro_rules! select_with_usage {
@@ -82,7 +82,7 @@ pub(super) async fn list(conn: &mut SqliteConnection, filter: &KeyFilter) -> Res
     const DELETED: &str =
         select_with_usage!("WHERE k.state = ?1 AND (?2 IS NULL OR k.role = ?2) ORDER BY k.name, k.id");
     let sql = if filter.state == Some(KeyState::Deleted) { DELETED } else { LIVE };
-    let query = sqlx::query(sql).bind(filter.state.map(KeyState::as_str)).bind(filter.role.map(|r| r.as_str()));
+    let query = sqlx::query(sql).bind(filter.state.map(KeyState::as_str)).bind(filter.role.map(Role::as_str));
     let text = filter.text.as_ref().map(|text| text.to_lowercase());
     let wanted = |key: &ApiKey| {
         text.as_ref().is_none_or(|text| {

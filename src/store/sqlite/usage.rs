@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::super::{Result, StoreError, UsageDelta};
 use super::row::{failed, id_int, int};
+use crate::clock::WallTime;
 
 /// Rows of one statement: about 300 KiB of JSON.
 const ROWS: usize = 4096;
@@ -42,7 +43,7 @@ fn columns(delta: &UsageDelta) -> Columns<'_> {
     let usage = &delta.usage;
     (
         id_int(delta.id),
-        usage.last_login.map(|at| at.as_i64()),
+        usage.last_login.map(WallTime::as_i64),
         usage.last_address.as_deref(),
         int(usage.use_count),
         usage.stale.map(|(version, _)| version),
