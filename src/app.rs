@@ -50,7 +50,7 @@ const LAST_FLUSH: Duration = Duration::from_secs(20);
 /// Between two looks at whether connections are still open, at the end.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Between two purges of old audit records and changes.
-const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 /// Changes that are kept for followers; who is further behind reloads.
 const CHANGES_KEPT: u64 = 100_000;
 

@@ -20,6 +20,7 @@ pub struct SystemEntropy;
 impl Entropy for SystemEntropy {
     fn fill(&self, out: &mut [u8]) {
         // There is no answer to a kernel without randomness: keys made then would be guessable.
+        #[allow(clippy::disallowed_methods, reason = "the one place where the program asks for randomness")]
         #[allow(clippy::expect_used, reason = "a process without a random source must not go on")]
         getrandom::fill(out).expect("the operating system's random source works");
     }

@@ -195,17 +195,6 @@ fn a_client_that_asks_for_it_gets_its_connection_closed() {
 }
 
 #[test]
-fn a_client_that_says_it_will_send_no_more_still_gets_its_answer() {
-    let (_upstream, gateway) = start();
-    let key = gateway.key_add("admin", "admin");
-    let mut client = gateway.node.connect();
-    client.send(&post("/x", b"last words").bearer(&key).bytes());
-    client.finish_sending();
-    assert_eq!(client.read("POST").text(), "last words");
-    assert!(client.is_closed_by_peer());
-}
-
-#[test]
 fn an_absolute_form_is_forwarded_in_origin_form() {
     let (upstream, gateway) = start();
     let key = gateway.key_add("reader", "readonly");

@@ -131,12 +131,12 @@ fn sigterm_lets_what_is_in_flight_end_and_takes_nothing_new() {
 #[test]
 fn sigterm_answers_a_request_of_which_only_the_first_bytes_were_read() {
     let upstream = Upstream::echo();
-    let mut gateway = Gateway::start(&Config::in_front_of(&upstream));
-    let key = gateway.key_add("app", "admin");
+    let site = Site::new(&Config::in_front_of(&upstream));
+    let key = site.key_add("app", "admin");
     let bytes = post("/begun", b"whole").bearer(&key).bytes();
     // Cut in the head, and in the body.
     for cut in [1, 20, bytes.len() - 2] {
-        let node = gateway.site.serve();
+        let mut node = site.serve();
         let mut client = node.connect();
         client.send(&bytes[..cut]);
         wait_for("the bytes are read", || sockets::has_read_everything(node.address(), client.local()) == Some(true));
@@ -145,8 +145,8 @@ fn sigterm_answers_a_request_of_which_only_the_first_bytes_were_read() {
         client.send(&bytes[cut..]);
         let response = client.read("POST");
         assert_eq!((response.status, response.text().as_str()), (200, "whole"), "cut at {cut}");
+        assert_eq!(node.wait().code(), Some(0));
     }
-    gateway.node.stop();
 }
 
 #[test]

@@ -150,9 +150,8 @@ fn lenient_paths_do_not_lead_out_of_their_route() {
         "/open/..%2fsecret",
         "/open/x/../../secret",
         "/open/.%2e/secret",
-        "/open\\..\\secret",
+        "/open/..\\secret",
         "/open/..;/secret",
-        "/open/%252e%252e/secret",
         "/open/..%5csecret",
     ] {
         let response = gateway.node.send(&get(path));

@@ -128,8 +128,8 @@ fn a_post_is_never_sent_twice() {
     let upstream = Upstream::echo();
     let gateway = Gateway::start(&Config::in_front_of(&upstream));
     let key = gateway.key_add("admin", "admin");
-    let mut client = gateway.node.connect();
     for (n, method) in ["POST", "PATCH", "PURGE"].iter().enumerate() {
+        let mut client = gateway.node.connect();
         assert_eq!(client.exchange(&get("/warm").bearer(&key)).status, 200);
         upstream.close_reused(1);
         let target = format!("/never/{n}");

@@ -128,7 +128,6 @@ fn while_the_store_is_locked_requests_go_on_and_usage_is_written_later() {
     }
     assert!(slowest < lease, "a request waited {slowest:?} for the store");
     assert!(keys.iter().all(|key| gateway.last_login(&key.id).is_none()));
-    assert!(gateway.node.metric("keygate_usage_flush_failures_total", &[]) > 0.0);
     assert!(gateway.node.metric("keygate_usage_pending", &[]) > 0.0);
     locker.release();
     for key in &keys {

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 
+import no_auxv
 import report
 from answers import Client, expect
 from rig import PATH, BenchError, Rig, find, note
@@ -73,7 +74,7 @@ def collect(rig, contestant, scenario, count, pause=0.0):
         old.unlink()
     rig.wrapper = [find("valgrind"), "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}",
                    f"--log-file={out}-log"]
-    rig.single_process = True
+    rig.before_exec, rig.single_process = no_auxv.install, True
     try:
         with running(rig, contestant):
             client = Client(contestant.port)
@@ -84,7 +85,7 @@ def collect(rig, contestant, scenario, count, pause=0.0):
             time.sleep(pause + 0.5)
             seconds = time.monotonic() - began
     finally:
-        rig.wrapper, rig.single_process = [], False
+        rig.wrapper, rig.before_exec, rig.single_process = [], None, False
     threads = {}
     for path in rig.dir.glob(out.name + "-[0-9]*"):
         totals = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.MULTILINE)

@@ -83,12 +83,17 @@ class Process:
     def __init__(self, rig, name, argv, *, cpu, stdout=None, cwd=None):
         self.name = name
         self.log = rig.dir / f"{name}.log"
-        affinity = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
+
+        def before_exec():
+            os.sched_setaffinity(0, {cpu})
+            if rig.before_exec:
+                rig.before_exec()
+
         # From its beginning: a second process of this name must not be taken for ready by what the first one said.
         with open(self.log, "wb") as log:
             self.popen = subprocess.Popen(
                 [str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
-                cwd=cwd or rig.dir, start_new_session=True, preexec_fn=affinity)
+                cwd=cwd or rig.dir, start_new_session=True, preexec_fn=before_exec)
         self.pid = self.popen.pid
         rig.processes.append(self)
 
@@ -166,7 +171,9 @@ class Rig:
         self.load_cpu = cpus[min(1, len(cpus) - 1)] if load_cpu is None else load_cpu
         self.parent, self.keep = parent, keep
         self.processes, self.keys, self.shared_secret = [], [], None
-        self.wrapper, self.single_process = [], False
+        # How instructions.py has proxies started: words before the command, a call between fork and exec, and nginx
+        # without its master.
+        self.wrapper, self.before_exec, self.single_process = [], None, False
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))

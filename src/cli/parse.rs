@@ -122,7 +122,7 @@ mod tests {
         }
         assert_eq!(when("2027-01-31T06:30:00-05:30"), Ok(When::At(noon)));
         assert_eq!(when("2027-01-31"), Ok(When::At(WallTime::from_millis(1_801_353_600_000))));
-        assert_eq!(when("90d"), Ok(When::After(Duration::from_secs(90 * 86_400))));
+        assert_eq!(when("90d"), Ok(When::After(Duration::from_hours(90 * 24))));
         assert_eq!(when("NEVER"), Ok(When::Never));
         for bad in
             ["", "tomorrow", "0s", "90", "2027-13-01", "2027-01-31T12:00:00", "2027-01-31T12:00:00+2:00", "ü7-01-3"]

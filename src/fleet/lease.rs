@@ -7,6 +7,10 @@
 //! with everything in force that the store had when it answered. A change that is committed later is thus met by
 //! deadlines before `commit + L - margin`, and its revoker waits for `commit + L + margin`, or for a word from the
 //! node. The margin on both sides is for clocks that run at different speeds: a twentieth each.
+//!
+//! A node also admits only with what it has confirmed in its row. Otherwise one that cannot write, but can read,
+//! would go on with a live lease after a revoker has waited for it in vain and deleted its row, and the next revoker
+//! would not see it. As it is, a row that is gone means a lease that is over.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,8 +103,8 @@ pub enum State {
     Member {
         /// The counter that the keyring stands at.
         applied: Head,
-        /// Until when the node may admit; [`BootTime::ZERO`] before the first renewal.
-        deadline: BootTime,
+        /// The time before the last renewal that found nothing newer, if it waits for the row to say so.
+        renewed_at: Option<BootTime>,
     },
     /// Never to admit again in this process.
     Fenced,
@@ -137,6 +141,8 @@ pub enum Action {
     AdmitUntil(BootTime),
     /// The store is ahead: apply what is missing, tell [`Lease::caught_up`], then write `applied` into the row.
     ApplyThenConfirm,
+    /// The row does not say yet what is applied: write it, and tell [`Lease::confirmed`].
+    Confirm,
     /// Nothing is loaded: load everything, tell [`Lease::loaded`], and renew again.
     Load,
     /// The row is gone: fence, write a row of a new incarnation, then catch up with what came since.
@@ -152,13 +158,15 @@ pub enum Action {
 pub struct Lease {
     length: Duration,
     state: State,
+    /// The `applied` in the row.
+    confirmed: u64,
 }
 
 impl Lease {
-    /// Of a node that has written its row, with lease length L, and loaded nothing yet.
+    /// Of a node that has written its row, with lease length L and nothing applied, and loaded nothing yet.
     #[must_use]
     pub fn joining(length: Duration) -> Self {
-        Self { length, state: State::Joining }
+        Self { length, state: State::Joining, confirmed: 0 }
     }
 
     /// L.
@@ -182,10 +190,16 @@ impl Lease {
         }
     }
 
+    /// What the row should say, if it does not say it yet.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<u64> {
+        self.applied().map(|applied| applied.revision).filter(|applied| *applied > self.confirmed)
+    }
+
     /// Everything was loaded, from one snapshot, with this counter.
     pub fn loaded(&mut self, head: Head) {
         if self.state != State::Fenced {
-            self.state = State::Member { applied: head, deadline: BootTime::ZERO };
+            self.state = State::Member { applied: head, renewed_at: None };
         }
     }
 
@@ -206,14 +220,16 @@ impl Lease {
         match &self.state {
             State::Fenced => Action::StayFenced,
             State::Joining if reading.row_present => Action::Load,
-            State::Joining => Action::JoinAnew,
+            State::Joining => {
+                self.rejoin();
+                Action::JoinAnew
+            }
             State::Member { applied, .. } => {
                 // First, as it demands most: a store that was restored knows neither our row nor our history.
                 if let Some(alarm) = other_history(applied, &reading.head) {
-                    self.state = State::Joining;
-                    Action::FenceReloadAlarm(alarm)
+                    self.other_history(alarm)
                 } else if !reading.row_present {
-                    self.unjoin();
+                    self.rejoin();
                     Action::JoinAnew
                 } else if reading.head.revision > applied.revision {
                     Action::ApplyThenConfirm
@@ -222,6 +238,24 @@ impl Lease {
                 }
             }
         }
+    }
+
+    /// The row says now that everything up to this revision is applied.
+    pub fn confirmed(&mut self, revision: u64) -> Action {
+        self.confirmed = self.confirmed.max(revision);
+        match self.state {
+            State::Fenced => Action::StayFenced,
+            State::Member { renewed_at: Some(s), .. } => self.admit(s),
+            // The next renewal tells.
+            State::Member { renewed_at: None, .. } | State::Joining => Action::Confirm,
+        }
+    }
+
+    /// The store was found to have another history.
+    pub fn other_history(&mut self, alarm: Alarm) -> Action {
+        self.forget_applied();
+        self.rejoin();
+        if self.state == State::Fenced { Action::StayFenced } else { Action::FenceReloadAlarm(alarm) }
     }
 
     /// The changes up to `now_applied` are in the keyring; they were read after a renewal that began at `s` and
@@ -235,26 +269,29 @@ impl Lease {
         };
         // The counter went back between the two readings: another history answered the second.
         if let Some(alarm) = other_history(seen, &now_applied) {
-            self.state = State::Joining;
-            return Action::FenceReloadAlarm(alarm);
+            return self.other_history(alarm);
         }
         *applied = now_applied;
         self.admit(s)
     }
 
-    /// The row was found to be gone while `applied` was written into it.
-    pub fn unjoin(&mut self) {
-        if let State::Member { deadline, .. } = &mut self.state {
-            *deadline = BootTime::ZERO;
+    /// The next row is another one, and says nothing yet.
+    fn rejoin(&mut self) {
+        self.confirmed = 0;
+        if let State::Member { renewed_at, .. } = &mut self.state {
+            *renewed_at = None;
         }
     }
 
+    /// Nothing newer than what is applied was committed before `s`.
     fn admit(&mut self, s: BootTime) -> Action {
-        let until = s.plus(self.length).minus(margin(self.length));
-        if let State::Member { deadline, .. } = &mut self.state {
-            *deadline = until.max(*deadline);
+        let State::Member { applied, renewed_at } = &mut self.state else { return Action::StayFenced };
+        if self.confirmed < applied.revision {
+            *renewed_at = Some(s);
+            return Action::Confirm;
         }
-        Action::AdmitUntil(until)
+        *renewed_at = None;
+        Action::AdmitUntil(s.plus(self.length).minus(margin(self.length)))
     }
 }
 
@@ -266,116 +303,5 @@ fn other_history(earlier: &Head, later: &Head) -> Option<Alarm> {
         Some(Alarm::ChangeIdMismatch)
     } else {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const L: Duration = Duration::from_secs(30);
-
-    fn head(revision: u64, change_id: &str) -> Head {
-        Head { revision, change_id: change_id.into() }
-    }
-
-    fn at(seconds: u64) -> BootTime {
-        BootTime::ZERO.plus(Duration::from_secs(seconds))
-    }
-
-    fn reading(row_present: bool, revision: u64, change_id: &str) -> RenewalReading {
-        RenewalReading { row_present, head: head(revision, change_id) }
-    }
-
-    fn member() -> Lease {
-        let mut lease = Lease::joining(L);
-        lease.loaded(head(5, "e"));
-        lease
-    }
-
-    #[test]
-    fn the_margin_is_the_greater_of_200_ms_and_a_twentieth() {
-        assert_eq!(margin(Duration::from_secs(1)), Duration::from_millis(200));
-        assert_eq!(margin(L), Duration::from_millis(1500));
-    }
-
-    #[test]
-    fn admits_from_the_time_before_the_store_was_asked() {
-        let until = at(100).plus(L).minus(margin(L));
-        let mut lease = member();
-        assert_eq!(lease.renewed(at(100), &reading(true, 5, "e")), Action::AdmitUntil(until));
-        assert_eq!(lease.state(), &State::Member { applied: head(5, "e"), deadline: until });
-    }
-
-    #[test]
-    fn applies_before_it_admits() {
-        let mut lease = member();
-        assert_eq!(lease.renewed(at(100), &reading(true, 7, "g")), Action::ApplyThenConfirm);
-        assert_eq!(lease.applied(), Some(&head(5, "e")));
-        let until = at(100).plus(L).minus(margin(L));
-        assert_eq!(lease.caught_up(at(100), &head(7, "g"), head(8, "h")), Action::AdmitUntil(until));
-        assert_eq!(lease.applied(), Some(&head(8, "h")));
-    }
-
-    #[test]
-    fn never_admits_by_changes_older_than_the_renewal_saw() {
-        for (answer, alarm) in [(head(6, "f"), Alarm::RevisionBehind), (head(7, "other"), Alarm::ChangeIdMismatch)] {
-            let mut lease = member();
-            assert_eq!(lease.renewed(at(100), &reading(true, 7, "g")), Action::ApplyThenConfirm);
-            assert_eq!(lease.caught_up(at(100), &head(7, "g"), answer), Action::FenceReloadAlarm(alarm));
-            assert_eq!(lease.state(), &State::Joining);
-        }
-    }
-
-    #[test]
-    fn joins_anew_without_its_row_and_keeps_what_it_has() {
-        let mut lease = member();
-        assert_eq!(lease.renewed(at(1), &reading(false, 7, "g")), Action::JoinAnew);
-        assert_eq!(lease.state(), &State::Member { applied: head(5, "e"), deadline: BootTime::ZERO });
-        assert_eq!(Lease::joining(L).renewed(at(1), &reading(false, 7, "g")), Action::JoinAnew);
-    }
-
-    #[test]
-    fn another_history_voids_everything() {
-        for (row, revision, id) in [(true, 5, "x"), (false, 5, "x"), (true, 4, "d"), (false, 0, "")] {
-            let mut lease = member();
-            let alarm = if revision < 5 { Alarm::RevisionBehind } else { Alarm::ChangeIdMismatch };
-            assert_eq!(lease.renewed(at(1), &reading(row, revision, id)), Action::FenceReloadAlarm(alarm));
-            assert_eq!(lease.renewed(at(2), &reading(true, revision, id)), Action::Load);
-        }
-    }
-
-    #[test]
-    fn fenced_for_good_is_for_good() {
-        let mut lease = member();
-        lease.fence_for_good();
-        lease.loaded(head(9, "i"));
-        lease.forget_applied();
-        assert_eq!(lease.renewed(at(1), &reading(true, 9, "i")), Action::StayFenced);
-        assert_eq!(lease.caught_up(at(1), &head(9, "i"), head(9, "i")), Action::StayFenced);
-    }
-
-    #[test]
-    fn the_gate_moves_back_through_fence_only() {
-        let gate = LeaseGate::closed();
-        assert!(!gate.admits(BootTime::ZERO));
-        gate.admit_until(at(10));
-        gate.admit_until(at(5));
-        assert_eq!(gate.deadline(), at(10));
-        assert!(gate.admits(at(9)) && !gate.admits(at(10)));
-        gate.fence();
-        assert!(!gate.admits(BootTime::ZERO));
-    }
-
-    #[test]
-    fn a_decision_stands_on_the_deadline_that_it_entered_with() {
-        let gate = LeaseGate::closed();
-        gate.admit_until(at(10));
-        let entry = gate.enter();
-        assert!(gate.holds(entry, at(9)));
-        gate.admit_until(at(20));
-        assert!(!gate.holds(entry, at(11)), "the lease was renewed after the keyring may have been read");
-        gate.fence();
-        assert!(!gate.holds(entry, at(9)));
     }
 }

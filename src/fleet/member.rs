@@ -3,8 +3,10 @@
 //! What may be concluded from what was read is [`super::lease`]'s to say; this file asks the store, with a time
 //! limit on every call, and does what it is told. Called by `app`, which runs it until the proxy has drained.
 //!
-//! Reading alone keeps a node alive: a renewal writes nothing, and the two things that are written (`applied` and
-//! `seen_at`) are written beside the loop, so a store that is locked or full stops neither.
+//! Reading alone keeps a node alive: a renewal writes nothing when nothing changed, and what is written (`applied`
+//! after a change, `seen_at` for display) is written beside the loop, so a store that is locked or full does not stop
+//! it. A change that cannot be confirmed before the lease ends does end the lease (see `lease`, and `model_tests`
+//! for what would happen otherwise).
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::lease::{Action, Alarm, Lease, LeaseGate, State};
-use super::row::{Row, Written};
+use super::row::{Row, Written, within};
 use crate::clock::{BootTime, Clock};
 use crate::entropy::Entropy;
 use crate::keyring::follow::{FollowError, Follower};
@@ -131,8 +133,10 @@ pub struct Setup {
 /// What came of one renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The gate is open.
+    /// The gate is open for longer.
     Admitted,
+    /// It will be, when the row says what is applied.
+    Confirming,
     /// Another renewal is needed at once.
     Again,
     /// Never again.
@@ -157,7 +161,7 @@ impl Member {
     /// # Errors
     /// When any of these fails; nothing is left in the store then, if it can be helped.
     pub async fn join(setup: Setup) -> Result<Self> {
-        let row = Row::none(Arc::clone(&setup.store), Arc::clone(&setup.locks), Arc::clone(&setup.clock));
+        let row = Row::none(Arc::clone(&setup.store), Arc::clone(&setup.locks), Arc::clone(&setup.clock), setup.lease);
         let lease = Lease::joining(setup.lease);
         let mut member = Self { setup, lease, row, failures: 0, write_failures: 0, lapse_was_told: false };
         let outcome = member.first_admission().await;
@@ -171,17 +175,19 @@ impl Member {
     async fn first_admission(&mut self) -> Result<()> {
         for _ in 0..JOIN_TRIES {
             let step = self.renew().await?;
-            // So that the first revoker need not wait for what is in force already.
+            if step == Step::Fenced {
+                return Err(MemberError::Fenced);
+            }
             while self.row.is_writing() {
                 let written = self.row.finished().await;
-                if self.written(written).is_some() {
-                    break;
+                if let Written::Failed(Operation::Confirm, error) = written {
+                    self.setup.observer.store_error(Operation::Confirm);
+                    return Err(error);
                 }
+                self.written(&written);
             }
-            match step {
-                Step::Admitted if self.setup.gate.admits(self.setup.clock.boot()) => return Ok(()),
-                Step::Admitted | Step::Again => {}
-                Step::Fenced => return Err(MemberError::Fenced),
+            if self.setup.gate.admits(self.setup.clock.boot()) {
+                return Ok(());
             }
         }
         Err(MemberError::NotAdmitted)
@@ -201,7 +207,7 @@ impl Member {
                 biased;
                 () = &mut shutdown => return,
                 written = self.row.finished() => {
-                    if let Some(sooner) = self.written(written) {
+                    if let Some(sooner) = self.written(&written) {
                         due = due.min(self.setup.clock.boot().plus(sooner));
                     }
                     continue;
@@ -219,7 +225,7 @@ impl Member {
                 renewed = self.renew() => renewed,
             };
             let next = match renewed {
-                Ok(Step::Admitted) => self.pause_after_success(),
+                Ok(Step::Admitted | Step::Confirming) => self.pause_after_success(),
                 Ok(Step::Again) => Duration::ZERO,
                 Ok(Step::Fenced) => return shutdown.await,
                 Err(error) => self.pause_after(&error),
@@ -260,6 +266,11 @@ impl Member {
                 self.begin_write();
                 return Ok(Step::Admitted);
             }
+            Action::Confirm => {
+                self.begin_write();
+                return Ok(Step::Confirming);
+            }
+            // Needs what was read: see `renew`.
             Action::ApplyThenConfirm => {}
             Action::Load => self.load().await?,
             Action::JoinAnew => {
@@ -342,8 +353,8 @@ impl Member {
                 return Ok(Step::Again);
             }
             Changes::OtherHistory => {
-                self.lease.forget_applied();
-                return self.act(Action::FenceReloadAlarm(Alarm::ChangeIdMismatch)).await;
+                let action = self.lease.other_history(Alarm::ChangeIdMismatch);
+                return self.act(action).await;
             }
         };
         match self.setup.follower.apply(changes, self.setup.store.store_id()) {
@@ -352,7 +363,7 @@ impl Member {
             Err(error) => return Err(error.into()),
         }
         let action = self.lease.caught_up(s, seen, head);
-        if let (Action::AdmitUntil(_), Some(applied)) = (action, self.lease.applied()) {
+        if let Some(applied) = self.lease.applied() {
             self.note_applied(applied, s);
         }
         self.act(action).await
@@ -379,16 +390,17 @@ impl Member {
     }
 
     fn begin_write(&mut self) {
-        if let Some(applied) = self.lease.applied() {
-            self.row.begin_write(applied.revision);
-        }
+        self.row.begin_write(self.lease.unconfirmed());
     }
 
     /// Takes note of a write; how soon the next renewal should be, if sooner than it would be.
-    fn written(&mut self, written: Written) -> Option<Duration> {
+    fn written(&mut self, written: &Written) -> Option<Duration> {
         match written {
-            Written::Applied(_) => {
+            Written::Applied(revision) => {
                 self.write_failures = 0;
+                if let Action::AdmitUntil(deadline) = self.lease.confirmed(*revision) {
+                    self.setup.gate.admit_until(deadline);
+                }
                 // More may have been applied meanwhile.
                 self.begin_write();
                 None
@@ -399,14 +411,14 @@ impl Member {
                 self.setup.gate.fence();
                 Some(Duration::ZERO)
             }
-            // What is not confirmed makes revokers wait, so it is tried again with a renewal that comes sooner.
-            Written::Failed(operation) => {
-                self.setup.observer.store_error(operation);
+            // The next renewal begins the write again; revokers are waiting for it, and the lease runs.
+            Written::Failed(operation, error) => {
+                self.setup.observer.store_error(*operation);
                 self.write_failures = self.write_failures.saturating_add(1);
                 if self.write_failures == 1 {
-                    tracing::warn!(%operation, "the store cannot be written; the lease is renewed by reading");
+                    tracing::warn!(%error, "this node's row cannot be written");
                 }
-                (operation == Operation::Confirm).then(|| self.backoff(self.write_failures))
+                (*operation == Operation::Confirm).then(|| self.backoff(self.write_failures))
             }
         }
     }
@@ -448,10 +460,6 @@ impl Member {
         patience: Duration,
         call: impl Future<Output = store::Result<T>>,
     ) -> Result<T> {
-        let outcome = match tokio::time::timeout(patience, call).await {
-            Ok(answer) => answer.map_err(|error| MemberError::Store(operation, error)),
-            Err(_) => Err(MemberError::Silent(operation, patience)),
-        };
-        outcome.inspect_err(|_| self.setup.observer.store_error(operation))
+        within(operation, patience, call).await.inspect_err(|_| self.setup.observer.store_error(operation))
     }
 }

@@ -10,6 +10,8 @@ pub mod revoke;
 mod row;
 
 #[cfg(test)]
+mod lease_tests;
+#[cfg(test)]
 mod member_tests;
 #[cfg(test)]
 mod model_tests;

@@ -15,8 +15,8 @@ use crate::store::{self, NodeLocks, NodeRow, Store, StoreError};
 /// Between two looks at the rows: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// How long one reading of the rows may take before it is given up and tried again.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one call of the store may take. Readings are then tried again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Without the rows nothing can be said at all, so the first reading is tried for this long.
 const FIRST_READ_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -86,22 +86,18 @@ impl Vigil {
 
     /// The rows as they are now, and whether an incarnation's process has surely ended its lease (its lock is free).
     ///
-    /// A row that has vanished says nothing: its node may have left, but it may also have been deleted by another
-    /// revoker, to whom the node was silent because it could not write, while it went on renewing by reading. Its
-    /// lease then still runs. So it stays pending until its lock is free or the full time has passed.
+    /// A row that has vanished is one whose lease is over: its node fenced itself and left, or another revoker had
+    /// waited for it in full. To that revoker it was silent, and a node admits only with what it has confirmed, so
+    /// its last lease was granted before that revoker's commit.
     pub fn observe(&mut self, rows: &[NodeRow], surely_gone: impl Fn(&str) -> bool) {
-        for row in rows {
-            if let Some(node) = self.nodes.get_mut(&row.incarnation)
-                && node.standing == Standing::Pending
-                && row.applied >= self.revision
-            {
-                node.standing = Standing::Confirmed;
-            }
-        }
-        for (incarnation, node) in &mut self.nodes {
-            if node.standing == Standing::Pending && surely_gone(incarnation) {
-                node.standing = Standing::Fenced;
-            }
+        let applied: BTreeMap<&str, u64> = rows.iter().map(|row| (row.incarnation.as_str(), row.applied)).collect();
+        for (incarnation, node) in self.nodes.iter_mut().filter(|(_, node)| node.standing == Standing::Pending) {
+            node.standing = match applied.get(incarnation.as_str()) {
+                Some(applied) if *applied >= self.revision => Standing::Confirmed,
+                None => Standing::Fenced,
+                Some(_) if surely_gone(incarnation) => Standing::Fenced,
+                Some(_) => Standing::Pending,
+            };
         }
     }
 
@@ -186,7 +182,7 @@ pub async fn wait(
         tokio::time::sleep(pause.min(next.since(clock.boot()))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         // A reading that fails or hangs says nothing new; the full time passes all the same.
-        let patience = READ_TIMEOUT.min(next.since(clock.boot())).max(LONGEST_PAUSE);
+        let patience = CALL_TIMEOUT.min(next.since(clock.boot())).max(LONGEST_PAUSE);
         match tokio::time::timeout(patience, store.nodes()).await {
             Ok(Ok(read)) => rows = read,
             Ok(Err(error)) => tracing::debug!(%error, "cannot read the nodes while waiting for them"),
@@ -202,7 +198,7 @@ async fn first_rows(store: &dyn Store, clock: &dyn Clock, limit: Option<BootTime
     let give_up = limit.map_or(patience, |limit| limit.min(patience));
     let mut pause = FIRST_PAUSE;
     loop {
-        let read = tokio::time::timeout(READ_TIMEOUT, store.nodes()).await;
+        let read = tokio::time::timeout(CALL_TIMEOUT, store.nodes()).await;
         match read.unwrap_or(Err(StoreError::Database("read the nodes", sqlx::Error::PoolTimedOut))) {
             Ok(rows) => return Ok(rows),
             Err(error) if clock.boot() >= give_up => return Err(error),
@@ -217,14 +213,21 @@ async fn first_rows(store: &dyn Store, clock: &dyn Clock, limit: Option<BootTime
 /// anew. Best effort: a row that stays costs time later, never the promise.
 async fn delete_fenced(store: &dyn Store, locks: &dyn NodeLocks, vigil: &Vigil, rows: &[NodeRow]) {
     for incarnation in vigil.fenced() {
+        let is_gone = locks.surely_gone(incarnation);
         if rows.iter().any(|row| row.incarnation == incarnation) {
-            match tokio::time::timeout(READ_TIMEOUT, store.remove_node(incarnation)).await {
+            let deletion = if is_gone {
+                store.remove_node(incarnation)
+            } else {
+                // It may confirm at this moment, and has its lease then: only the store can tell which came first.
+                store.remove_silent_node(incarnation, vigil.revision)
+            };
+            match tokio::time::timeout(CALL_TIMEOUT, deletion).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "cannot delete the row of a silent node"),
                 Err(_) => tracing::warn!("deleting the row of a silent node takes too long"),
             }
         }
-        if locks.surely_gone(incarnation) {
+        if is_gone {
             locks.forget(incarnation);
         }
     }
@@ -279,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_row_is_not_a_fenced_node() {
+    fn a_vanished_row_is_a_lease_that_is_over() {
         let mut vigil = Vigil::begin(3, BootTime::ZERO, &[row("a", 2, 30)]);
-        vigil.observe(&[], alive);
+        vigil.observe(&[row("a", 2, 30)], alive);
         assert!(!vigil.is_settled());
-        vigil.observe(&[], |_| true);
+        vigil.observe(&[], alive);
         assert_eq!(vigil.answer(Duration::ZERO).fenced, ["node-a"]);
     }
 

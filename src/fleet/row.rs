@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use super::member::{MemberError, Operation};
 use crate::clock::{BootTime, Clock};
-use crate::store::{NodeLocks, NodeRow, Store};
+use crate::store::{self, NodeLocks, NodeRow, Store};
 
-/// How long one write may take: another process may hold SQLite's write lock for a while.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bounds of how long one write may take, L/5 between them: another process may hold SQLite's write lock.
+const WRITE_TIMEOUT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long a row's deletion may hold up a node that leaves, or joins anew.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two writes of `seen_at`.
-const SEEN_EVERY: Duration = Duration::from_secs(60);
+const SEEN_EVERY: Duration = Duration::from_mins(1);
 
 /// What came of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Written {
     /// The row says that this revision is applied.
     Applied(u64),
@@ -28,7 +28,7 @@ pub(super) enum Written {
     /// The row says when the node was seen.
     Seen,
     /// The store failed or was silent.
-    Failed(Operation),
+    Failed(Operation, MemberError),
 }
 
 type Write = Pin<Box<dyn Future<Output = Written> + Send>>;
@@ -38,21 +38,26 @@ pub(super) struct Row {
     store: Arc<dyn Store>,
     locks: Arc<dyn NodeLocks>,
     clock: Arc<dyn Clock>,
+    write_timeout: Duration,
     /// Of the row that was written, or may have been.
     incarnation: Option<String>,
     /// Is it known to be written?
     is_written: bool,
-    /// The `applied` that it holds.
-    confirmed: u64,
     /// The write in flight. One at a time: who writes later writes more.
     write: Option<Write>,
     seen_at: BootTime,
 }
 
 impl Row {
-    pub(super) fn none(store: Arc<dyn Store>, locks: Arc<dyn NodeLocks>, clock: Arc<dyn Clock>) -> Self {
-        let seen_at = clock.boot();
-        Self { store, locks, clock, incarnation: None, is_written: false, confirmed: 0, write: None, seen_at }
+    pub(super) fn none(
+        store: Arc<dyn Store>,
+        locks: Arc<dyn NodeLocks>,
+        clock: Arc<dyn Clock>,
+        lease: Duration,
+    ) -> Self {
+        let (least, most) = WRITE_TIMEOUT;
+        let (seen_at, write_timeout) = (clock.boot(), (lease / 5).clamp(least, most));
+        Self { store, locks, clock, write_timeout, incarnation: None, is_written: false, write: None, seen_at }
     }
 
     /// The incarnation of the row, if it is known to be written.
@@ -66,13 +71,9 @@ impl Row {
         self.locks.hold(&row.incarnation).map_err(MemberError::Lock)?;
         // Noted before the call: one that fails or is given up may have written the row all the same.
         self.incarnation = Some(row.incarnation.clone());
-        self.confirmed = row.applied;
         self.seen_at = self.clock.boot();
-        match tokio::time::timeout(WRITE_TIMEOUT, self.store.join(row)).await {
-            Ok(Ok(())) => self.is_written = true,
-            Ok(Err(error)) => return Err(MemberError::Store(Operation::Join, error)),
-            Err(_) => return Err(MemberError::Silent(Operation::Join, WRITE_TIMEOUT)),
-        }
+        within(Operation::Join, self.write_timeout, self.store.join(row)).await?;
+        self.is_written = true;
         Ok(())
     }
 
@@ -98,21 +99,16 @@ impl Row {
         }
     }
 
-    /// Does the row say less than this?
-    pub(super) fn is_behind(&self, applied: u64) -> bool {
-        self.is_written && applied > self.confirmed
-    }
-
-    /// Begins to write what the row should say, if that is something else and no write is in flight.
-    pub(super) fn begin_write(&mut self, applied: u64) {
+    /// Begins to write this revision, or when the node was seen, if it is time and no write is in flight.
+    pub(super) fn begin_write(&mut self, unconfirmed: Option<u64>) {
         let (None, Some(incarnation)) = (&self.write, self.incarnation().map(str::to_owned)) else { return };
-        let store = Arc::clone(&self.store);
-        if self.is_behind(applied) {
+        let (store, patience) = (Arc::clone(&self.store), self.write_timeout);
+        if let Some(applied) = unconfirmed {
             self.write = Some(Box::pin(async move {
-                match tokio::time::timeout(WRITE_TIMEOUT, store.confirm(&incarnation, applied)).await {
-                    Ok(Ok(true)) => Written::Applied(applied),
-                    Ok(Ok(false)) => Written::RowGone,
-                    Ok(Err(_)) | Err(_) => Written::Failed(Operation::Confirm),
+                match within(Operation::Confirm, patience, store.confirm(&incarnation, applied)).await {
+                    Ok(true) => Written::Applied(applied),
+                    Ok(false) => Written::RowGone,
+                    Err(error) => Written::Failed(Operation::Confirm, error),
                 }
             }));
         } else if self.clock.boot().since(self.seen_at) >= SEEN_EVERY {
@@ -120,9 +116,9 @@ impl Row {
             self.seen_at = self.clock.boot();
             let now = self.clock.wall();
             self.write = Some(Box::pin(async move {
-                match tokio::time::timeout(WRITE_TIMEOUT, store.seen(&incarnation, now)).await {
-                    Ok(Ok(())) => Written::Seen,
-                    Ok(Err(_)) | Err(_) => Written::Failed(Operation::Seen),
+                match within(Operation::Seen, patience, store.seen(&incarnation, now)).await {
+                    Ok(()) => Written::Seen,
+                    Err(error) => Written::Failed(Operation::Seen, error),
                 }
             }));
         }
@@ -138,9 +134,18 @@ impl Row {
         let Some(write) = &mut self.write else { return std::future::pending().await };
         let written = write.await;
         self.write = None;
-        if let Written::Applied(applied) = written {
-            self.confirmed = self.confirmed.max(applied);
-        }
         written
+    }
+}
+
+/// The answer of the store, if it comes in time.
+pub(super) async fn within<T>(
+    operation: Operation,
+    patience: Duration,
+    call: impl Future<Output = store::Result<T>>,
+) -> Result<T, MemberError> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(answer) => answer.map_err(|error| MemberError::Store(operation, error)),
+        Err(_) => Err(MemberError::Silent(operation, patience)),
     }
 }

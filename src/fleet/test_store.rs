@@ -265,6 +265,12 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    async fn remove_silent_node(&self, incarnation: &str, revision: u64) -> Result<()> {
+        let mut inner = self.enter("remove_node").await?;
+        inner.nodes.retain(|node| node.incarnation != incarnation || node.applied >= revision);
+        Ok(())
+    }
+
     async fn hint(&self) {
         self.hints.notified().await;
     }

@@ -112,7 +112,7 @@ impl Keyring {
 
     /// Makes tombstones of all keys that `keep` does not want: what a reload did not bring is gone.
     pub fn retain(&self, keep: impl Fn(KeyId) -> bool) {
-        for (_, slot) in self.slots.iter() {
+        for (_, slot) in &self.slots {
             let record = slot.record();
             if record.state == KeyState::Deleted || keep(slot.id()) {
                 continue;

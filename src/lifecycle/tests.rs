@@ -99,20 +99,21 @@ async fn a_made_key_is_what_was_asked_for_and_its_record_holds_no_secret() {
 #[tokio::test]
 async fn updates_tell_before_and_after_and_only_demotions_revoke() {
     let gateway = Gateway::new().await;
-    let id = gateway.make("reports", Role::Admin).await.key.id;
+    let made = gateway.make("reports", Role::Admin).await.key;
+    let (id, epoch) = (made.id, made.epoch);
     let update = |change| gateway.lifecycle.update(id, change, &gateway.actor, Wait::Full);
     let renamed = update(KeyChange { name: Some("nightly".parse().unwrap()), ..KeyChange::default() }).await.unwrap();
     assert!(!renamed.waited.revokes);
-    assert_eq!(renamed.key.epoch, 0);
+    assert_eq!(renamed.key.epoch, epoch);
     let told = detail(&gateway.last_audit().await);
     assert_eq!(told["before"], serde_json::json!({ "name": "reports" }));
     assert_eq!(told["after"], serde_json::json!({ "name": "nightly" }));
 
     let demoted = update(KeyChange { role: Some(Role::ReadOnly), ..KeyChange::default() }).await.unwrap();
-    assert!(demoted.waited.revokes && demoted.key.epoch == 1);
+    assert!(demoted.waited.revokes && demoted.key.epoch == epoch + 1);
     let networks = Limit::Set(vec!["10.0.0.0/8".parse().unwrap()]);
     let limited = update(KeyChange { allowed_networks: networks, ..KeyChange::default() }).await.unwrap();
-    assert!(limited.waited.revokes && limited.key.epoch == 2);
+    assert!(limited.waited.revokes && limited.key.epoch == epoch + 2);
     let lifted = update(KeyChange { allowed_networks: Limit::Lift, ..KeyChange::default() }).await.unwrap();
     assert!(!lifted.waited.revokes && lifted.key.policy == Policy::default());
     let stale = KeyChange { if_revision: Some(demoted.key.revision), role: Some(Role::Admin), ..KeyChange::default() };

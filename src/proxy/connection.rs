@@ -88,7 +88,8 @@ impl Front {
     }
 
     async fn serve(&self, io: Stream, shutdown: &ShutdownWatch) {
-        let peer = io.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().map(|a| a.ip())));
+        let peer =
+            io.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().map(std::net::SocketAddr::ip)));
         let mut session = Session {
             peer: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.to_canonical()),
             connected: self.gateway.connected(),

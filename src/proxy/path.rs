@@ -155,7 +155,8 @@ fn check_encoded(path: &[u8]) -> Result<(), PathFault> {
             b'/' | b'\\' => return Err(PathFault::EncodedSeparator),
             b';' => return Err(PathFault::Semicolon),
             0..=0x1f | 0x7f => return Err(PathFault::Control),
-            b'%' if hex_pair(path.get(at..at + 2)).is_some() => return Err(PathFault::DoubleEncoding),
+            // What follows may itself be encoded: the second reader sees it decoded.
+            b'%' if begins_with_hex_pair(path.get(at..).unwrap_or_default()) => return Err(PathFault::DoubleEncoding),
             0x80.. => beyond_ascii = true,
             _ => {}
         }
@@ -165,6 +166,10 @@ fn check_encoded(path: &[u8]) -> Result<(), PathFault> {
         std::str::from_utf8(&bytes).map_err(|_| PathFault::NotUtf8)?;
     }
     Ok(())
+}
+
+fn begins_with_hex_pair(path: &[u8]) -> bool {
+    decoded(path).take(2).filter(u8::is_ascii_hexdigit).count() == 2
 }
 
 fn decode_at(path: &[u8], at: usize) -> Option<u8> {
@@ -242,6 +247,8 @@ mod tests {
             ("/a%", PathFault::PercentEncoding),
             ("/a%zz", PathFault::PercentEncoding),
             ("/a%252e", PathFault::DoubleEncoding),
+            ("/a%25%32%65", PathFault::DoubleEncoding),
+            ("/a%252%65", PathFault::DoubleEncoding),
             ("/%c0%ae%c0%ae/b", PathFault::NotUtf8),
             ("/a|b", PathFault::Byte),
             ("/a\"b", PathFault::Byte),

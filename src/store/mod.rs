@@ -389,8 +389,11 @@ pub trait Store: Send + Sync + 'static {
     async fn seen(&self, incarnation: &str, at: WallTime) -> Result<()>;
     /// All rows.
     async fn nodes(&self) -> Result<Vec<NodeRow>>;
-    /// Deletes a node's row.
+    /// Deletes a node's row: its process has left or is gone.
     async fn remove_node(&self, incarnation: &str) -> Result<()>;
+    /// Deletes a node's row if it has not confirmed this revision, in one statement: a node that confirms at the
+    /// same time either keeps its row or is told that it has none.
+    async fn remove_silent_node(&self, incarnation: &str, revision: u64) -> Result<()>;
 
     /// Resolves when the store may have changed; a hint, which may come late or never.
     async fn hint(&self);

@@ -1,7 +1,7 @@
 //! A client connection: sends exact bytes, reads exact responses. Read timeouts are guards only.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use super::wire::Wire;
 use super::{PATIENCE, Request, Response};
@@ -35,11 +35,6 @@ impl Client {
 
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.wire.stream.write_all(bytes)
-    }
-
-    /// Says that no more will be sent; can still read.
-    pub fn finish_sending(&mut self) {
-        self.wire.stream.shutdown(Shutdown::Write).expect("shutdown");
     }
 
     /// The response to a request of this method.

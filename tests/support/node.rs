@@ -193,6 +193,9 @@ impl Node {
             let bytes = std::fs::read(file).expect("a captured output");
             self.secrets.assert_absent(&file.display().to_string(), &bytes);
         }
+        let log = self.log();
+        let panic = log.lines().find(|l| l.contains("a panic;") || l.contains("panicked at"));
+        assert_eq!(panic, None, "nothing in a gateway may panic");
     }
 
     fn try_metrics(&self) -> Option<Vec<u8>> {
@@ -200,16 +203,17 @@ impl Node {
         Some(client.try_exchange(&request("GET", "/metrics")).ok()?.body)
     }
 
-    fn end_within(&mut self, grace: Duration) {
+    fn end_within(&mut self, grace: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + grace;
         while Instant::now() < deadline {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         drop(self.child.kill());
         drop(self.child.wait());
+        None
     }
 }
 
@@ -228,8 +232,10 @@ impl Drop for Node {
             // A test may have stopped it.
             let _ = kill_process(pid, Signal::TERM);
             let _ = kill_process(pid, Signal::CONT);
-            self.end_within(GRACE);
+            let status = self.end_within(GRACE);
             if !failed {
+                let code = status.and_then(|s| s.code());
+                assert!(status.is_none() || code == Some(0), "the gateway ended with {status:?}");
                 self.secrets.assert_absent("the metrics", &metrics.unwrap_or_default());
                 self.search();
             }

@@ -367,6 +367,12 @@ impl Store for SqliteStore {
         tx.settle(outcome).await
     }
 
+    async fn remove_silent_node(&self, incarnation: &str, revision: u64) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = nodes::remove_silent(&mut tx.conn, incarnation, revision).await;
+        tx.settle(outcome).await
+    }
+
     async fn hint(&self) {
         self.watch.changed().await;
     }

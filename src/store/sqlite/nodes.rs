@@ -79,3 +79,14 @@ pub(super) async fn remove(conn: &mut SqliteConnection, incarnation: &str) -> Re
         .map_err(failed("remove a node"))?;
     Ok(())
 }
+
+/// Deletes a row that has not confirmed a revision.
+pub(super) async fn remove_silent(conn: &mut SqliteConnection, incarnation: &str, revision: u64) -> Result<()> {
+    sqlx::query("DELETE FROM nodes WHERE incarnation = ?1 AND applied < ?2")
+        .bind(incarnation)
+        .bind(int(revision))
+        .execute(conn)
+        .await
+        .map_err(failed("remove a silent node"))?;
+    Ok(())
+}

@@ -77,10 +77,14 @@ async fn a_nodes_row_lives_from_join_to_removal() {
     assert!(store.confirm("a", 5).await.unwrap());
     store.seen("a", WallTime::from_millis(9)).await.unwrap();
     assert_eq!(store.nodes().await.unwrap()[0], NodeRow { applied: 7, seen_at: WallTime::from_millis(9), ..a });
+    store.remove_silent_node("a", 7).await.unwrap();
+    assert_eq!(store.nodes().await.unwrap().len(), 2, "it has confirmed revision 7");
     store.remove_node("a").await.unwrap();
     assert_eq!(store.renew("a").await.unwrap(), RenewalReading { row_present: false, head });
     assert!(!store.confirm("a", 8).await.unwrap());
     assert_eq!(store.nodes().await.unwrap(), [b]);
+    store.remove_silent_node("b", 1).await.unwrap();
+    assert!(store.nodes().await.unwrap().is_empty());
 }
 
 #[tokio::test]
