@@ -38,9 +38,11 @@ test-long: ## the same with large counts and sizes
 
 bench: ## micro benchmarks, then keygate beside other proxies under the same load
 	@.ci/install.sh build
-	cargo bench --locked --bench '*'
+	KEYGATE_BENCH_KEYS=10000000 cargo bench --locked --bench '*'
+	cargo build --release --locked --bin keygate --example make_keys --example bare_pingora
 	benches/e2e/prepare.sh
 	python3 benches/e2e/run.py
+	python3 benches/e2e/instructions.py
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60)
 	@.ci/install.sh fuzz

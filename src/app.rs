@@ -12,6 +12,7 @@ mod data_plane;
 mod observer;
 mod reload;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -304,5 +305,6 @@ fn node_id() -> String {
 /// The one line that says that requests are taken.
 fn announce(server: &[SocketAddr], metrics: Option<SocketAddr>) {
     let line = serde_json::json!({ "event": "listening", "server": server, "admin": null, "metrics": metrics });
-    eprintln!("{line}");
+    // One write: whoever waits for the line gets it whole.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

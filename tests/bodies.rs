@@ -173,8 +173,14 @@ fn expect_100_continue_is_answered_before_the_body_is_sent() {
     client.send(&f.head("/x", "Content-Length: 5\r\nExpect: 100-continue"));
     assert!(client.read_some().starts_with(b"HTTP/1.1 100 "));
     client.send(b"hello");
-    assert_eq!(client.read("POST").text(), "hello");
-    assert_eq!(client.exchange(&get("/after").bearer(&f.key)).status, 200);
+    let response = client.read("POST");
+    assert_eq!(response.text(), "hello");
+    // The connection goes on, or its end was announced.
+    if response.header("connection") == Some("close") {
+        assert!(client.is_closed_by_peer());
+    } else {
+        assert_eq!(client.exchange(&get("/after").bearer(&f.key)).status, 200);
+    }
 }
 
 #[test]

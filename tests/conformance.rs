@@ -173,15 +173,17 @@ fn a_head_may_come_byte_by_byte() {
 }
 
 #[test]
-fn http_1_0_clients_are_served() {
+fn http_1_0_clients_are_served_without_chunks() {
     let (_upstream, gateway) = start();
     let key = gateway.key_add("reader", "readonly");
-    let mut client = gateway.node.connect();
-    client.send(format!("GET /chunked HTTP/1.0\r\nHost: h\r\nX-API-Key: {}\r\n\r\n", key.encoded).as_bytes());
-    let response = client.read("GET");
-    assert_eq!((response.status, response.text().as_str()), (200, "one two three"));
-    assert_ne!(response.framing, Framing::Chunked, "HTTP/1.0 has no chunks");
-    assert!(client.is_closed_by_peer());
+    for (target, body) in [("/bytes/3", "\0\0\0"), ("/chunked", "one two three")] {
+        let mut client = gateway.node.connect();
+        client.send(format!("GET {target} HTTP/1.0\r\nHost: h\r\nX-API-Key: {}\r\n\r\n", key.encoded).as_bytes());
+        let response = client.read("GET");
+        assert_eq!((response.status, response.text().as_str()), (200, body));
+        assert_ne!(response.framing, Framing::Chunked, "RFC 9112, section 6.1: {target}");
+        assert!(client.is_closed_by_peer());
+    }
 }
 
 #[test]

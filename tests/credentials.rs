@@ -1,7 +1,7 @@
 //! Which credentials are accepted, where, and what a role may do.
 
 use crate::support::request::{Request, get, post};
-use crate::support::{Config, Gateway, Key, Response, Upstream, request};
+use crate::support::{Config, Gateway, Key, Response, Upstream, request, wait_for};
 
 /// Safe methods (RFC 9110, section 9.2.1, and the QUERY draft), which READONLY may use.
 const READS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "QUERY"];
@@ -83,9 +83,27 @@ fn trace_and_connect_are_refused_with_405_for_everybody() {
 #[test]
 fn a_protocol_upgrade_needs_admin() {
     let f = start();
-    let upgrade = |key: &Key| get("/x").bearer(key).field("Connection", "Upgrade").field("Upgrade", "websocket");
+    let upgrade = |key: &Key| {
+        get("/ws")
+            .bearer(key)
+            .field("Connection", "Upgrade")
+            .field("Upgrade", "websocket")
+            .field("Sec-WebSocket-Version", "13")
+    };
     assert_eq!(f.send(&upgrade(&f.reader)).status, 403);
     assert_eq!(f.upstream.count(), 0);
+    // And then it is a tunnel.
+    let mut client = f.gateway.node.connect();
+    client.send(&upgrade(&f.admin).bytes());
+    assert_eq!(client.read("GET").status, 101);
+    for text in ["first", "second"] {
+        client.send(text.as_bytes());
+        let mut echo = String::new();
+        wait_for("the echo", || {
+            echo += &String::from_utf8_lossy(&client.read_some());
+            echo == text
+        });
+    }
 }
 
 #[test]

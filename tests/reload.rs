@@ -14,13 +14,16 @@ struct Fixture {
 }
 
 fn before(old: &Upstream) -> Config {
-    Config::in_front_of(old).limits("max_body = \"1KiB\"")
+    Config::default()
+        .upstream("api", &[old], "pool_size = 128")
+        .route("path = \"/\"\nupstream = \"api\"")
+        .limits("max_body = \"1KiB\"")
 }
 
 fn after(old: &Upstream, new: &Upstream) -> Config {
     Config::default()
-        .upstream("api", &[old], "")
-        .upstream("new", &[new], "")
+        .upstream("api", &[old], "pool_size = 64")
+        .upstream("new", &[new], "pool_size = 64")
         .route("path = \"/\"\nupstream = \"api\"")
         .route("path = \"/new\"\nupstream = \"new\"\naccess = \"public\"")
         .limits("max_body = \"2KiB\"")
@@ -52,6 +55,17 @@ fn sighup_does_what_reload_does() {
     f.gateway.write_config(&after(&f.old, &f.new));
     f.gateway.node.signal(Signal::HUP);
     wait_for("the new route", || f.gateway.node.send(&get("/new/x")).status == 200);
+}
+
+#[test]
+fn an_upstream_more_needs_no_restart() {
+    let (old, new) = (Upstream::named("old"), Upstream::named("new"));
+    let config = Config::in_front_of(&old);
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("app", "admin");
+    gateway.write_config(&config.upstream("new", &[&new], "").route("path = \"/new\"\nupstream = \"new\""));
+    gateway.cli(&["reload"]).expect(0);
+    assert_eq!(gateway.node.get("/new/x", &key).header("x-upstream"), Some("new"));
 }
 
 #[test]
@@ -127,8 +141,9 @@ fn a_request_in_flight_ends_under_the_configuration_that_it_began_with() {
     let mut client = f.gateway.node.connect();
     client.send(&get("/wait").bearer(&key).bytes());
     wait_for("it is in flight", || f.old.count() == 1);
-    f.gateway
-        .write_config(&Config::default().upstream("other", &[&f.new], "").route("path = \"/\"\nupstream = \"other\""));
+    f.gateway.write_config(
+        &Config::default().upstream("other", &[&f.new], "pool_size = 128").route("path = \"/\"\nupstream = \"other\""),
+    );
     f.gateway.cli(&["reload"]).expect(0);
     assert_eq!(f.gateway.node.get("/x", &key).header("x-upstream"), Some("new"));
     f.old.open_gate();

@@ -116,8 +116,8 @@ class Keygate(Contestant):
         self.run(rig, [self.binary, "--config", self.configure(rig), "serve"], stdout=stdout)
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            for line in self.process.log.read_text(errors="replace").splitlines():
-                if line.startswith("{") and '"listening"' in line:
+            for line in self.process.log.read_text(errors="replace").splitlines(keepends=True):
+                if line.startswith("{") and line.endswith("\n") and '"listening"' in line:
                     event = json.loads(line)
                     if event.get("event") == "listening":
                         self.port = int(event["server"][0].rpartition(":")[2])

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """User instructions and system calls per request: figures that a noisy machine does not move.
 
-Instructions: the proxy runs under valgrind's callgrind, one connection sends some requests to warm up and then N or
-2N; the difference of the two totals by N is what a request costs, start-up and shutdown left out. A third run with a
-pause tells what background work (timers, polling) costs a second, and that is taken off: callgrind is some fifty times
-slower than the machine, so it would weigh fifty times too much. "Worker" is the one thread that requests cost most.
-Only a few keys are used, in turn: later sights. callgrind knows no SHA extensions, so what hashes (a forged key) counts
-far more than the processor spends.
+Instructions: the proxy runs under valgrind's callgrind and one connection sends, after a warm-up, N and then 2N
+requests; the difference of the two counts by N is what a request costs. "Worker" is the one thread that requests cost
+most: the figure to compare. "All threads" has the idle rate taken off, measured in a pause, but still counts work that
+requests cause by the second, like writing last logins, some fifty times too often, since callgrind is that much slower
+than the machine. Only a few keys are used, in turn: later sights. callgrind knows no SHA extensions, so what hashes (a
+forged key) counts far more than the processor spends.
 
 System calls: counted by the kernel (perf) over all threads while wrk sends, at native speed with 64 connections; with
 strace where perf cannot, which slows the proxy and lets it batch more.
@@ -19,6 +19,7 @@ import contextlib
 import datetime
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -34,10 +35,11 @@ WARM_UP = 300
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=3000, help="N (default 3000)")
+    parser.add_argument("--requests", type=int, default=1000, help="N (default 1000)")
+    parser.add_argument("--repeats", type=int, default=3, help="times that N and 2N are sent; medians (default 3)")
     parser.add_argument("--seconds", type=int, default=3, help="load for counting system calls (default 3)")
     parser.add_argument("--connections", type=int, default=64, help="of that load (default 64)")
-    parser.add_argument("--idle", type=float, default=6, help="pause of the third run, in seconds (default 6)")
+    parser.add_argument("--idle", type=float, default=3, help="seconds that the idle rate is taken over (default 3)")
     parser.add_argument("--keys", type=int, default=1000, help="API keys (default 1000)")
     parser.add_argument("--only", default="keygate,keygate-log,pingora,pingora-401,nginx,haproxy",
                         help="contestants, by name, with commas between (default: %(default)s)")
@@ -67,46 +69,66 @@ def send(client, rig, scenario, count):
         expect(scenario, client.get(PATH, values[number % len(values)])[0], wanted)
 
 
-def collect(rig, contestant, scenario, count, pause=0.0):
-    """({thread: instructions}, seconds from ready to the end) of one run under callgrind."""
-    out = rig.dir / f"callgrind-{contestant.name}"
-    for old in rig.dir.glob(out.name + "*"):
-        old.unlink()
-    rig.wrapper = [find("valgrind"), "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}",
-                   f"--log-file={out}-log"]
-    rig.before_exec, rig.single_process = no_auxv.install, True
-    try:
-        with running(rig, contestant):
-            client = Client(contestant.port)
-            began = time.monotonic()
-            send(client, rig, scenario, WARM_UP + count)
-            client.connection.close()
-            # The half second: what the closing costs is done in every run before it ends.
-            time.sleep(pause + 0.5)
-            seconds = time.monotonic() - began
-    finally:
-        rig.wrapper, rig.before_exec, rig.single_process = [], None, False
-    threads = {}
-    for path in rig.dir.glob(out.name + "-[0-9]*"):
-        totals = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.MULTILINE)
-        threads[path.name.rpartition("-")[2]] = max((int(total) for total in totals), default=0)
-    if not sum(threads.values()):
-        raise BenchError(f"callgrind counted nothing of {contestant.name}:\n{contestant.process.tail()}")
-    return threads, seconds
+class Callgrind:
+    """Has proxies started under callgrind, and reads its counts."""
+
+    def __init__(self, rig):
+        self.rig, self.out, self.fifos = rig, rig.dir / "callgrind.out", rig.dir / "vgdb"
+
+    def __enter__(self):
+        self.rig.wrapper = [
+            find("valgrind"), "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={self.out}",
+            f"--log-file={self.out}.log", "--vgdb=yes", f"--vgdb-prefix={self.fifos}"]
+        self.rig.before_exec, self.rig.single_process = no_auxv.install, True
+        return self
+
+    def __exit__(self, kind, error, _):
+        self.rig.wrapper, self.rig.before_exec, self.rig.single_process = [], None, False
+        log = self.out.with_name(self.out.name + ".log")
+        if isinstance(error, BenchError) and log.exists():
+            note(log.read_text(errors="replace")[-1500:])
+
+    def take(self, process):
+        """{thread: instructions} since the last time."""
+        for old in self.rig.dir.glob(self.out.name + ".[0-9]*"):
+            old.unlink()
+        self.rig.run([find("vgdb"), f"--pid={process.pid}", f"--vgdb-prefix={self.fifos}", "--wait=20", "dump"], 60)
+        counts = {}
+        for path in self.rig.dir.glob(self.out.name + ".[0-9]*-[0-9]*"):
+            found = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.MULTILINE)
+            counts[path.name.rpartition("-")[2]] = max((int(total) for total in found), default=0)
+        return counts
 
 
 def instructions(rig, contestant, scenario, options):
-    once, once_seconds = collect(rig, contestant, scenario, options.requests)
-    twice, twice_seconds = collect(rig, contestant, scenario, 2 * options.requests)
-    paused, paused_seconds = collect(rig, contestant, scenario, options.requests, options.idle)
-    idle = max(0.0, (sum(paused.values()) - sum(once.values())) / (paused_seconds - once_seconds))
-    raw = (sum(twice.values()) - sum(once.values())) / options.requests
-    return {
-        "per_request": raw - idle * (twice_seconds - once_seconds) / options.requests,
-        "uncorrected": raw,
-        "worker": max((twice[thread] - once.get(thread, 0)) / options.requests for thread in twice),
-        "idle_per_second": idle,
-    }
+    with Callgrind(rig) as callgrind, running(rig, contestant):
+        client = Client(contestant.port)
+
+        def counted(requests, pause=0.0):
+            began = time.monotonic()
+            send(client, rig, scenario, requests)
+            time.sleep(pause)
+            counts = callgrind.take(contestant.process)
+            return counts, sum(counts.values()), time.monotonic() - began
+
+        counted(WARM_UP)
+        samples = []
+        for _ in range(options.repeats):
+            _, still, still_seconds = counted(0, options.idle)
+            once, once_sum, once_seconds = counted(options.requests)
+            twice, twice_sum, twice_seconds = counted(2 * options.requests)
+            busy = twice_sum - once_sum - still / still_seconds * (twice_seconds - once_seconds)
+            samples.append({
+                "worker": max((twice[thread] - once.get(thread, 0)) / options.requests for thread in twice),
+                "all_threads": busy / options.requests,
+                "idle_per_second": still / still_seconds,
+            })
+        client.connection.close()
+        # What the closing costs is done before it ends.
+        time.sleep(0.5)
+    if not any(sample["worker"] for sample in samples):
+        raise BenchError(f"callgrind counted nothing of {contestant.name}")
+    return {what: statistics.median(sample[what] for sample in samples) for what in samples[0]} | {"samples": samples}
 
 
 def system_calls(rig, contestant, scenario, options):
@@ -153,12 +175,12 @@ def markdown(result):
         if not rows:
             continue
         base = dict(rows).get(report.BASE[scenario], {}).get("instructions")
-        yield f"\n| {heading} | user instructions | of them, worker | to bare pingora | system calls |"
+        yield f"\n| {heading} | user instructions, worker | to bare pingora | all threads | system calls |"
         yield "|---|---|---|---|---|"
         for name, row in rows:
             count, calls = row.get("instructions"), row.get("syscalls")
-            cells = [f"{count['per_request']:,.0f}", f"{count['worker']:,.0f}"] if count else ["–", "–"]
-            cells.append(f"{count['per_request'] / base['per_request']:.2f}" if count and base else "–")
+            ratio = f"{count['worker'] / base['worker']:.2f}" if count and base else "–"
+            cells = [f"{count['worker']:,.0f}", ratio, f"{count['all_threads']:,.0f}"] if count else ["–"] * 3
             how = " (strace)" if calls and calls["with"] == "strace" else ""
             cells.append(f"{calls['per_request']:.2f}{how}" if calls else "–")
             yield f"| {result['contestants'][name]['label']} | " + " | ".join(cells) + " |"
@@ -181,12 +203,15 @@ def main():
                     row["syscalls"] = system_calls(rig, contestant, scenario, options)
                 if count_instructions:
                     row["instructions"] = instructions(rig, contestant, scenario, options)
-                note(f"{contestant.name}, {scenario}: {row}")
+                note(f"{contestant.name}, {scenario}: " + ", ".join(
+                    f"{what} {figure:.2f}" for part in row.values() if part for what, figure in part.items()
+                    if isinstance(figure, float)))
     result = {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "revision": revision(),
         "machine": machine(),
-        "settings": {name: getattr(options, name) for name in ("requests", "seconds", "connections", "keys", "idle")},
+        "settings": {name: getattr(options, name)
+                     for name in ("requests", "repeats", "seconds", "connections", "keys", "idle")},
         "contestants": {one.name: {"label": one.label()} for one in contestants},
         "absent": absent,
         "figures": figures,

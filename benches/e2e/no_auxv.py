@@ -1,8 +1,8 @@
 """Lets keygate run under valgrind: makes the kernel refuse prctl(PR_GET_AUXV), as kernels before Linux 6.4 do.
 
 valgrind takes the vDSO out of a program's memory and of its auxiliary vector, but passes this newer call through, and
-a program that asks it (rustix does, for the clocks) is sent to where the vDSO no longer is. Refused, it reads the vector
-from where valgrind mends it. Used by instructions.py alone, between fork and exec; needs no privilege.
+a program that asks it (rustix does, for the clocks) is sent to where the vDSO no longer is. Refused, it reads the
+vector from where valgrind mends it. Used by instructions.py alone, between fork and exec; needs no privilege.
 """
 
 import ctypes
@@ -15,8 +15,8 @@ PR_GET_AUXV = 0x41555856
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 EINVAL = 22
-# Classic BPF: load a word of seccomp_data, jump if equal, return. Offsets in seccomp_data: number 0, architecture 4, first
-# argument's low word 16.
+# Classic BPF: load a word of seccomp_data, jump if equal, return. Offsets in seccomp_data: number 0, architecture 4,
+# first argument's low word 16.
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 
 

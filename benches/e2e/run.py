@@ -8,8 +8,8 @@ system time, all processes and threads, from before the load until a second afte
 too. Ratios are formed within a round, then their median is taken.
 
 Needs target/release/keygate and the examples make_keys and bare_pingora. Prints Markdown; writes JSON to
-target/bench/e2e.json. Peers come from prepare.sh; one that is missing is named and left out. Exit code 1 when a
-contestant answers wrongly or a load had failures, 2 for usage.
+target/bench/e2e.json. Peers come from prepare.sh; one that is missing is named and left out. Exit code 1 when it cannot
+run, a contestant answers wrongly, or a load had failures (they are listed); 2 for usage.
 """
 
 import argparse

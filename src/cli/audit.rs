@@ -29,9 +29,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
     }
     let row = |r: &AuditRecord| {
         let who = format!("{} ({})", r.actor.who, r.actor.from);
-        vec![cell(&r.at.for_people()), cell(&who), cell(&r.action), cell(&r.subject), cell(&r.detail)]
+        // One column, so that on a narrow terminal this is what wraps.
+        let what = format!("{} {} {}", r.action, r.subject, r.detail);
+        vec![cell(&r.at.for_people()), cell(&who), cell(&what)]
     };
-    context.output.table(&["When (UTC)", "Who", "Action", "Subject", "Detail"], records.iter().map(row).collect())?;
+    context.output.table(&["When (UTC)", "Who", "What"], records.iter().map(row).collect())?;
     Ok(Exit::Done)
 }
 

@@ -42,6 +42,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
         None => free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))?,
     };
     let metrics = free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))?;
+    refuse_foreign(&file)?;
     std::fs::write(&file, configuration(listen, upstream, metrics))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let config = crate::config::load(&file)?;
@@ -93,10 +94,22 @@ fn free_port(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
+/// What the configuration of a demonstration begins with.
+const MARK: &str = "# Written by `keygate demo`, anew at each start.\n";
+
+/// Somebody's own gateway must not become a demonstration.
+fn refuse_foreign(file: &Path) -> anyhow::Result<()> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if text.starts_with(MARK) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => anyhow::bail!("{} is not of a demonstration; choose another directory", file.display()),
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
 fn configuration(listen: SocketAddr, upstream: SocketAddr, metrics: SocketAddr) -> String {
     format!(
-        r#"# Written by `keygate demo`, anew at each start.
-
+        r#"{MARK}
 [server]
 listen = ["{listen}"]
 

@@ -23,9 +23,10 @@ pub(super) enum Command {
     /// Make a new master key and seal the store's secrets with it.
     ///
     /// Replaces the master key file. Safe to interrupt: run it again, and it finishes. The shared secret and all keys
-    /// stay as they are. Running nodes go on, but need the new key at the next change of the shared secret and when
-    /// they start: restart them soon (on other machines, after copying the file there), or they fence themselves then
-    /// and refuse all requests with 503.
+    /// stay as they are. Running nodes go on, and need the new key at the next change of the shared secret and when
+    /// they start: those that find it in the same file read it then. Where the file is a copy, or the master key comes
+    /// from elsewhere, put the new one in place and restart the node before that: else it fences itself, and refuses
+    /// all requests with 503.
     ///
     /// Where the master key is an environment variable or a systemd credential, --write-to says where the new key
     /// goes; putting it in place is up to you.
@@ -89,7 +90,7 @@ async fn rotate(
         if pending == target {
             line(&format!("Put it in the place of {source}, then restart the gateway."))?;
         } else {
-            line("Restart running nodes soon, so that they have it. Back it up, apart from the store.")?;
+            line("Back it up, apart from the store, and replace copies of it on other machines.")?;
         }
     }
     Ok(Exit::Done)
@@ -170,7 +171,6 @@ async fn finish_replacement(
             line(&format!("There is a new master key in {}. Back it up, apart from the store.", path.display()))?;
         }
         line(&format!("The shared secret is at version {} now; encode every app key anew with it.", done.version))?;
-        line("Restart running nodes: they do not have the new master key and refuse all requests until then.")?;
         tell(&done.waited)?;
     }
     Ok(conclude(&done.waited))

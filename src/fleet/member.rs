@@ -8,19 +8,19 @@
 //! it. A change that cannot be confirmed before the lease ends does end the lease (see `lease`, and `model_tests`
 //! for what would happen otherwise).
 
-use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::lease::{Action, Alarm, Lease, LeaseGate, State};
+use super::lease::{Action, Alarm, Lease, State};
 use super::row::{Row, Written, within};
-use crate::clock::{BootTime, Clock};
-use crate::entropy::Entropy;
-use crate::keyring::follow::{FollowError, Follower};
-use crate::store::{self, Changes, Head, NodeLocks, NodeRow, Store, StoreError};
+use super::setup::JOIN_TRIES;
+pub use super::setup::{MemberError, Observer, Operation, Result, Setup};
+use crate::clock::BootTime;
+use crate::keyring::follow::FollowError;
+use crate::store::{self, Changes, Head, NodeRow};
 
 /// Between a renewal and the next, whatever the hints say.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
@@ -28,108 +28,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// A load that brings no key for this long has failed.
 const LOAD_STALL: Duration = Duration::from_secs(30);
-/// Tries of a new process to become a member. A try fails without an error only when the node's row is deleted, or
-/// the store's history changes, while it loads.
-const JOIN_TRIES: u32 = 16;
-
-/// What a node asks of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// To load all keys and secrets.
-    Load,
-    /// To read the changes since a revision.
-    Changes,
-    /// To write the node's row.
-    Join,
-    /// To read what a renewal needs.
-    Renew,
-    /// To write what was applied.
-    Confirm,
-    /// To write when the node was last seen.
-    Seen,
-}
-
-impl Operation {
-    /// As in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Load => "load",
-            Self::Changes => "changes",
-            Self::Join => "join",
-            Self::Renew => "renew",
-            Self::Confirm => "confirm",
-            Self::Seen => "seen",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Why this node is not a member, or not at present.
-#[derive(Debug, thiserror::Error)]
-pub enum MemberError {
-    /// The store failed.
-    #[error("{0}: {1}")]
-    Store(Operation, #[source] StoreError),
-    /// The store is silent.
-    #[error("{0}: the store did not answer within {1:?}")]
-    Silent(Operation, Duration),
-    /// The keyring could not be brought to where the store is.
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-    /// The node's lock cannot be had.
-    #[error("the lock of this node cannot be taken: {0}")]
-    Lock(#[source] std::io::Error),
-    /// The store holds a change of a kind that this version does not know.
-    #[error("this node is fenced: a newer keygate has written to the store")]
-    Fenced,
-    /// Something took the node's row away each time that it had loaded.
-    #[error("the node lost its row in the store {JOIN_TRIES} times while it joined")]
-    NotAdmitted,
-}
-
-/// The result of everything here.
-pub type Result<T> = std::result::Result<T, MemberError>;
-
-/// Who wants to know what a member goes through: metrics.
-pub trait Observer: Send + Sync + 'static {
-    /// The keyring stands at this revision, `took` after the node learned of it.
-    fn applied(&self, revision: u64, took: Duration);
-    /// Somebody must look.
-    fn alarm(&self, alarm: Alarm);
-    /// The store failed or was silent.
-    fn store_error(&self, operation: Operation);
-}
-
-/// Everything that a member works on and with.
-pub struct Setup {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The locks beside it.
-    pub locks: Arc<dyn NodeLocks>,
-    /// Both clocks.
-    pub clock: Arc<dyn Clock>,
-    /// For incarnations.
-    pub entropy: Arc<dyn Entropy>,
-    /// Writes the keyring.
-    pub follower: Follower,
-    /// What requests look at.
-    pub gate: Arc<LeaseGate>,
-    /// Metrics.
-    pub observer: Arc<dyn Observer>,
-    /// The node's name for people: `hostname:pid`.
-    pub node_id: String,
-    /// The binary's version.
-    pub version: String,
-    /// L.
-    pub lease: Duration,
-}
-
 /// What came of one renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -148,8 +46,9 @@ pub struct Member {
     setup: Setup,
     lease: Lease,
     row: Row,
-    /// Failed renewals in a row.
+    /// Renewals in a row that failed, and that asked for another at once.
     failures: u32,
+    agains: u32,
     /// Failed writes in a row.
     write_failures: u32,
     lapse_was_told: bool,
@@ -163,7 +62,7 @@ impl Member {
     pub async fn join(setup: Setup) -> Result<Self> {
         let row = Row::none(Arc::clone(&setup.store), Arc::clone(&setup.locks), Arc::clone(&setup.clock), setup.lease);
         let lease = Lease::joining(setup.lease);
-        let mut member = Self { setup, lease, row, failures: 0, write_failures: 0, lapse_was_told: false };
+        let mut member = Self { setup, lease, row, failures: 0, agains: 0, write_failures: 0, lapse_was_told: false };
         let outcome = member.first_admission().await;
         if outcome.is_err() {
             member.setup.gate.fence();
@@ -225,10 +124,9 @@ impl Member {
                 renewed = self.renew() => renewed,
             };
             let next = match renewed {
-                Ok(Step::Admitted | Step::Confirming) => self.pause_after_success(),
-                Ok(Step::Again) => Duration::ZERO,
                 Ok(Step::Fenced) => return shutdown.await,
-                Err(error) => self.pause_after(&error),
+                Ok(step) => self.pause_after(step),
+                Err(error) => self.pause_after_failure(&error),
             };
             due = self.setup.clock.boot().plus(next);
         }
@@ -335,6 +233,14 @@ impl Member {
         }
     }
 
+    #[cfg(test)]
+    pub(super) async fn finish_writes(&mut self) {
+        while self.row.is_writing() {
+            let written = self.row.finished().await;
+            self.written(&written);
+        }
+    }
+
     async fn catch_up(&mut self, s: BootTime, seen: &Head) -> Result<Step> {
         let Some(applied) = self.lease.applied().cloned() else { return Ok(Step::Again) };
         // Longer with each failure: a long list must not be given up for ever.
@@ -360,7 +266,10 @@ impl Member {
         match self.setup.follower.apply(changes, self.setup.store.store_id()) {
             Ok(()) => {}
             Err(FollowError::Unknown(kind)) => return self.fence_for_good(&kind).await,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.setup.observer.store_error(Operation::Changes);
+                return Err(error.into());
+            }
         }
         let action = self.lease.caught_up(s, seen, head);
         if let Some(applied) = self.lease.applied() {
@@ -423,25 +332,40 @@ impl Member {
         }
     }
 
-    fn pause_after_success(&mut self) -> Duration {
-        if self.failures > 0 {
-            tracing::info!("the lease is renewed again");
+    fn pause_after(&mut self, step: Step) -> Duration {
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!("the store answers renewals again");
         }
-        self.failures = 0;
-        self.lapse_was_told = false;
-        self.lease.length() / 5
+        match step {
+            // Once or twice is usual; a store that goes on like this must not be flooded with rows.
+            Step::Again => {
+                self.agains = self.agains.saturating_add(1);
+                if self.agains > 3 { self.backoff(self.agains - 3) } else { Duration::ZERO }
+            }
+            Step::Admitted | Step::Confirming | Step::Fenced => {
+                self.agains = 0;
+                self.tell_of_lapse(&"what was applied cannot be confirmed in the store");
+                self.lease.length() / 5
+            }
+        }
     }
 
-    fn pause_after(&mut self, error: &MemberError) -> Duration {
+    fn pause_after_failure(&mut self, error: &MemberError) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let open = self.setup.gate.admits(self.setup.clock.boot());
-        if !open && !self.lapse_was_told {
-            self.lapse_was_told = true;
-            tracing::error!(%error, "the lease has ended: this node admits nothing until it can renew");
-        } else if self.failures == 1 {
-            tracing::warn!(%error, "the lease could not be renewed; it is tried again until it ends");
+        if self.failures == 1 {
+            tracing::warn!(%error, "the lease could not be renewed; it is tried again");
         }
+        self.tell_of_lapse(error);
         self.backoff(self.failures)
+    }
+
+    /// Once each time, and only if the gate is not open.
+    fn tell_of_lapse(&mut self, why: &dyn std::fmt::Display) {
+        let is_open = self.setup.gate.admits(self.setup.clock.boot());
+        if !is_open && !self.lapse_was_told && self.write_failures + self.failures > 0 {
+            tracing::error!(%why, "the lease has ended: this node admits nothing until it is renewed");
+        }
+        self.lapse_was_told = !is_open;
     }
 
     fn backoff(&self, failures: u32) -> Duration {

@@ -8,12 +8,17 @@ pub mod lease;
 pub mod member;
 pub mod revoke;
 mod row;
+mod setup;
 
 #[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
 mod member_tests;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod sqlite_tests;
 #[cfg(test)]
 pub(crate) mod test_store;

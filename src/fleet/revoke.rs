@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::lease::margin;
 use crate::clock::{BootTime, Clock};
-use crate::store::{self, NodeLocks, NodeRow, Store, StoreError};
+use crate::store::{self, Head, NodeLocks, NodeRow, Store, StoreError};
 
 /// Between two looks at the rows: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -152,7 +152,8 @@ impl Vigil {
 /// Dropping it stops the waiting and changes nothing else; it can be asked again.
 ///
 /// # Errors
-/// When the nodes' rows cannot be read at all. The change is committed then, and nothing is known of the nodes.
+/// When the nodes' rows cannot be read at all: the change is committed then, and nothing is known of the nodes.
+/// [`StoreError::NoSuchRevision`] for what is not committed: to wait for it would take living nodes for silent ones.
 pub async fn wait(
     store: &dyn Store,
     locks: &dyn NodeLocks,
@@ -167,7 +168,10 @@ pub async fn wait(
         Wait::AtMost(longest) => Some(clock.boot().plus(longest)),
     };
     let is_over = |at: Option<BootTime>| at.is_some_and(|at| clock.boot() >= at);
-    let mut rows = first_rows(store, clock, limit).await?;
+    let (mut rows, head) = first_reading(store, clock, limit).await?;
+    if head.revision < revision {
+        return Err(StoreError::NoSuchRevision { asked: revision, head: head.revision });
+    }
     let mut vigil = Vigil::begin(revision, acknowledged, &rows);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -193,14 +197,19 @@ pub async fn wait(
     Ok(vigil.answer(clock.boot().since(acknowledged)))
 }
 
-async fn first_rows(store: &dyn Store, clock: &dyn Clock, limit: Option<BootTime>) -> store::Result<Vec<NodeRow>> {
+async fn first_reading(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    limit: Option<BootTime>,
+) -> store::Result<(Vec<NodeRow>, Head)> {
     let patience = clock.boot().plus(FIRST_READ_PATIENCE);
     let give_up = limit.map_or(patience, |limit| limit.min(patience));
     let mut pause = FIRST_PAUSE;
     loop {
-        let read = tokio::time::timeout(CALL_TIMEOUT, store.nodes()).await;
-        match read.unwrap_or(Err(StoreError::Database("read the nodes", sqlx::Error::PoolTimedOut))) {
-            Ok(rows) => return Ok(rows),
+        let reading = async { Ok((store.nodes().await?, store.head().await?)) };
+        let reading = tokio::time::timeout(CALL_TIMEOUT, reading).await;
+        match reading.unwrap_or(Err(StoreError::Database("read the nodes", sqlx::Error::PoolTimedOut))) {
+            Ok(reading) => return Ok(reading),
             Err(error) if clock.boot() >= give_up => return Err(error),
             Err(error) => tracing::debug!(%error, "cannot read the nodes yet"),
         }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::member::{MemberError, Operation};
+use super::setup::{MemberError, Operation};
 use crate::clock::{BootTime, Clock};
 use crate::store::{self, NodeLocks, NodeRow, Store};
 
@@ -55,8 +55,7 @@ impl Row {
         clock: Arc<dyn Clock>,
         lease: Duration,
     ) -> Self {
-        let (least, most) = WRITE_TIMEOUT;
-        let (seen_at, write_timeout) = (clock.boot(), (lease / 5).clamp(least, most));
+        let (seen_at, write_timeout) = (clock.boot(), (lease / 5).clamp(WRITE_TIMEOUT.0, WRITE_TIMEOUT.1));
         Self { store, locks, clock, write_timeout, incarnation: None, is_written: false, write: None, seen_at }
     }
 

@@ -77,19 +77,22 @@ pub struct MasterKeys {
     keys: Vec<Arc<MasterKey>>,
     /// Why there is none.
     missing: Option<Arc<str>>,
+    /// Where they were read, to be read again when none of them opens something: after a rotation, which a running
+    /// node hears of only so.
+    file: Option<PathBuf>,
 }
 
 impl MasterKeys {
     /// Just this one.
     #[must_use]
     pub fn of(key: MasterKey) -> Self {
-        Self { keys: vec![Arc::new(key)], missing: None }
+        Self { keys: vec![Arc::new(key)], missing: None, file: None }
     }
 
     /// None. Opening anything fails and tells this reason; changes that open nothing (disable, delete) still work.
     #[must_use]
     pub fn unavailable(reason: &MasterKeyError) -> Self {
-        Self { keys: Vec::new(), missing: Some(reason.to_string().into()) }
+        Self { keys: Vec::new(), missing: Some(reason.to_string().into()), file: None }
     }
 
     /// These and one more.
@@ -111,11 +114,28 @@ impl MasterKeys {
         self.keys.first().ok_or_else(|| MasterKeyError::Unavailable(reason()))
     }
 
-    /// Opens sealed bytes with the key that they name; gives that key too.
+    /// Opens sealed bytes with the key that they name; gives that key too. Reads the key's file again when it must.
     ///
     /// # Errors
     /// [`MasterKeyError::Seal`]: sealed by no key at hand, or altered. [`MasterKeyError::Unavailable`].
     pub fn open_sealed(
+        &self,
+        sealed: &[u8],
+        store_id: &str,
+        purpose: Purpose,
+        version: u32,
+    ) -> Result<(Zeroizing<Vec<u8>>, Arc<MasterKey>), MasterKeyError> {
+        let opened = self.open_with_known(sealed, store_id, purpose, version);
+        if let Err(MasterKeyError::Seal(SealError::OtherMasterKey { .. })) = &opened
+            && let Some(file) = &self.file
+            && let Ok(newer) = load(&Source::File(file.clone()), &|_| None)
+        {
+            return newer.open_with_known(sealed, store_id, purpose, version);
+        }
+        opened
+    }
+
+    fn open_with_known(
         &self,
         sealed: &[u8],
         store_id: &str,
@@ -168,6 +188,7 @@ pub fn load(source: &Source, variable: &dyn Fn(&str) -> Option<OsString>) -> Res
         Source::File(path) => {
             check_mode(path)?;
             let mut keys = MasterKeys::of(read_key(path)?);
+            keys.file = Some(path.clone());
             // One that is not whole was never in force: it is synced before the store is told of it.
             let pending = pending_path(path);
             if check_mode(&pending).is_ok()

@@ -215,6 +215,7 @@ async fn a_rotation_can_end_anywhere() {
     };
     master_key::create(&path, lifecycle.master.configured().unwrap()).unwrap();
     assert!(opens().await);
+    let started_before = load(&source, &|_| None).unwrap();
     // Half a new key, as a full disk leaves it.
     std::fs::write(pending_path(&path), "0123").unwrap();
     assert!(opens().await);
@@ -227,7 +228,10 @@ async fn a_rotation_can_end_anywhere() {
     assert!(opens().await, "the store knows it, the file is the old one");
     let resumed = Lifecycle { master: load(&source, &|_| None).unwrap(), ..lifecycle.clone() };
     resumed.reseal(&new, actor).await.unwrap();
+    let running = Lifecycle { master: started_before, ..lifecycle.clone() };
+    assert!(running.check_master_key().await.is_ok(), "a node that runs reads the file again");
     promote(&path).unwrap();
+    assert!(running.check_master_key().await.is_ok());
     assert!(opens().await, "done");
     assert!(!pending_path(&path).exists());
     assert!(lifecycle.check_master_key().await.is_err(), "the old key opens nothing any more");

@@ -245,6 +245,14 @@ pub enum StoreError {
     /// The key changed since it was read.
     #[error("API key {0} was changed by someone else in the meantime; read it again")]
     Changed(KeyId),
+    /// There is no such revision yet, or no longer (another history).
+    #[error("the store stands at revision {head}; there is no revision {asked}")]
+    NoSuchRevision {
+        /// What was asked for.
+        asked: u64,
+        /// The last one.
+        head: u64,
+    },
     /// `init` has not been run.
     #[error("the store at {0} is empty or missing; run `keygate init` first")]
     NotInitialised(String),

@@ -35,6 +35,13 @@ pub enum SealError {
     NotAMasterKey,
 }
 
+/// The id of the master key that sealed these bytes; `None` for bytes that were not sealed here.
+#[must_use]
+pub fn sealed_by(sealed: &[u8]) -> Option<u64> {
+    let id = sealed.get(1..=ID_LEN).filter(|_| sealed.first() == Some(&FORMAT) && sealed.len() > HEAD_LEN)?;
+    Some(u64::from_be_bytes(id.try_into().ok()?))
+}
+
 /// What a sealed secret is for: part of its associated data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -196,6 +203,8 @@ mod tests {
             assert!(key.open(&altered, "store", Purpose::SharedSecret, 1).is_err(), "byte {at}");
         }
         let other = MasterKey::generate(&SystemEntropy);
+        assert_eq!(sealed_by(&sealed), Some(key.id()));
+        assert_eq!(sealed_by(b"something else"), None);
         assert!(matches!(
             other.open(&sealed, "store", Purpose::SharedSecret, 1),
             Err(SealError::OtherMasterKey { .. })

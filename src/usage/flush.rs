@@ -330,7 +330,7 @@ mod tests {
     async fn shutdown_flushes_once_more() {
         let (world, flusher) = World::with_keys(1);
         world.used(0, 1);
-        let lost = flusher.run(Duration::from_secs(3600), async {}, Duration::from_secs(5)).await;
+        let lost = flusher.run(Duration::from_hours(1), async {}, Duration::from_secs(5)).await;
         assert_eq!((lost, world.stored(0).use_count), (0, 1));
     }
 
@@ -339,6 +339,6 @@ mod tests {
         let (world, flusher) = World::with_keys(1);
         world.used(0, 1);
         world.store.hang("merge_usage", true);
-        assert_eq!(flusher.run(Duration::from_secs(3600), async {}, Duration::from_millis(20)).await, 1);
+        assert_eq!(flusher.run(Duration::from_hours(1), async {}, Duration::from_millis(20)).await, 1);
     }
 }

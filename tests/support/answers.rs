@@ -1,7 +1,7 @@
 //! What an upstream answers, by the first segment of the request's path. Whatever is not listed here is answered
 //! 200 with the request's body.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use super::upstream::{Seen, Shared};
 
@@ -14,6 +14,17 @@ pub fn before_body(seen: &Seen, out: &mut impl Write) -> io::Result<bool> {
         out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     Ok(true)
+}
+
+/// Is it an upgrade that is granted?
+pub fn upgrades(seen: &Seen) -> bool {
+    seen.target() == "/ws" && seen.header("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"))
+}
+
+/// Grants an upgrade, and sends back whatever comes.
+pub fn tunnel(input: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+    io::copy(input, out).map(drop)
 }
 
 /// Answers. False: the connection must be closed.

@@ -212,6 +212,9 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()
         if served && shared.drop_reused.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
             return out.shutdown(Shutdown::Both);
         }
+        if answers::upgrades(&seen) {
+            return answers::tunnel(&mut wire.stream, &mut out);
+        }
         if answers::before_body(&seen, &mut out)? {
             seen.body = wire.read_body(request_framing(&seen.head))?;
             seen.complete = true;

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use sqlx::SqliteConnection;
 
+use super::super::seal::{SealError, sealed_by};
 use super::super::{Audit, Head, Result, SecretVersion, Secrets, StoreError};
 use super::audit;
 use super::changes::{Subject, advance};
@@ -73,9 +74,16 @@ pub(super) async fn replace(
     audit: &Audit<'_>,
 ) -> Result<Head> {
     const KEEP: &str = "UPDATE shared_secrets SET state = 'previous', grace_until = ?1 WHERE state = 'current'";
-    let current = read(conn, path).await?.current.version;
+    let stored = read(conn, path).await?.current;
+    let current = stored.version;
     if current.get() != expected {
         return Err(StoreError::VersionConflict { expected, actual: current.get() });
+    }
+    // The master key was rotated while this secret was being made: sealed with the old one, it would be lost.
+    if let (Some(configured), Some(sealed)) = (sealed_by(sealed), stored.sealed.as_deref().and_then(sealed_by))
+        && configured != sealed
+    {
+        return Err(SealError::OtherMasterKey { sealed, configured }.into());
     }
     let next = current.checked_add(1).ok_or_else(|| {
         StoreError::Corrupt(format!("the last possible version in table shared_secrets, row {current},"))

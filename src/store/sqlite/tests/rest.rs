@@ -83,7 +83,7 @@ async fn a_nodes_row_lives_from_join_to_removal() {
     assert_eq!(store.renew("a").await.unwrap(), RenewalReading { row_present: false, head });
     assert!(!store.confirm("a", 8).await.unwrap());
     assert_eq!(store.nodes().await.unwrap(), [b]);
-    store.remove_silent_node("b", 1).await.unwrap();
+    store.remove_silent_node("b", 4).await.unwrap();
     assert!(store.nodes().await.unwrap().is_empty());
 }
 
