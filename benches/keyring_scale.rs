@@ -3,6 +3,14 @@
 //!
 //! `KEYGATE_BENCH_KEYS` limits the sizes (default 10⁶; `make bench` sets 10⁷).
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bench asks for the time, the environment and rounded figures"
+)]
+
 #[path = "common/mod.rs"]
 mod common;
 

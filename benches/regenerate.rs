@@ -3,6 +3,14 @@
 //! One thread decides about requests without pause and times each; the other swaps the generation. The same thread's
 //! times before the swap stand beside those in the second of the swap. `KEYGATE_BENCH_KEYS` as in `keyring_scale`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bench asks for the time, the environment and rounded figures"
+)]
+
 #[path = "common/mod.rs"]
 mod common;
 

@@ -60,10 +60,10 @@ fn kill_9_at_any_moment_loses_nothing_acknowledged_and_leaves_no_mixed_state() {
         if regenerated.code == Some(0) {
             known.version += 1;
         }
-        if let (Some(key), Some(delete)) = (doomed, delete) {
-            if site.finish(delete).code == Some(0) {
-                known.deleted.push(key);
-            }
+        if let (Some(key), Some(delete)) = (doomed, delete)
+            && site.finish(delete).code == Some(0)
+        {
+            known.deleted.push(key);
         }
         check(&site, &mut known, &name);
     }

@@ -1,6 +1,11 @@
 //! The integration tests: the real binary, real sockets, real SQLite, one file a theme. They share `support`, use no
 //! fixed ports and no sleeps as synchronisation, and run side by side. `KEYGATE_TEST_LONG=1` raises the counts.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests run on the real clock; only the product takes it as a parameter"
+)]
+
 mod support;
 
 mod bodies;

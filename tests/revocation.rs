@@ -167,7 +167,7 @@ fn without_waiting_the_promise_is_not_given() {
     let (_upstream, gateway, _) = start();
     let done = gateway.cli(&["--output", "json", "secret", "regenerate", "--no-wait", "--yes"]);
     let held = done.json()["promise_held"] == true;
-    assert_eq!(done.code, Some(if held { 0 } else { 1 }), "{done:?}");
+    assert_eq!(done.code, Some(i32::from(!held)), "{done:?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Bench {
     pub fn pair(&self, previous: &SharedSecret) -> [String; 2] {
         let app_key = AppKey::generate(KeyId::draw(&SystemEntropy), &SystemEntropy);
         self.put(&app_key, 0, Role::Admin);
-        let until = self.clock.wall().plus(Duration::from_secs(86_400));
+        let until = self.clock.wall().plus(Duration::from_hours(24));
         let generations = Generations::new(Generation::of(&self.secret), Some((Generation::of(previous), until)));
         self.keyring.set_generations(generations);
         [encode(&app_key, &self.secret).to_string(), encode(&app_key, previous).to_string()]

@@ -2,7 +2,6 @@
 //! general lane. Every refusal is written here, so each is a problem document, counted, logged and with a
 //! request id; and what pingora-proxy is given is always a head that keygate wrote.
 
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -70,6 +69,7 @@ enum Waited {
 /// What lives as long as the connection.
 struct Session {
     peer: IpAddr,
+    peer_text: String,
     connected: Connected,
     requests: u64,
     /// When the first byte of the request that is being read was seen.
@@ -90,8 +90,10 @@ impl Front {
     async fn serve(&self, io: Stream, shutdown: &ShutdownWatch) {
         let peer =
             io.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().map(std::net::SocketAddr::ip)));
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.to_canonical());
         let mut session = Session {
-            peer: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.to_canonical()),
+            peer,
+            peer_text: peer.to_string(),
             connected: self.gateway.connected(),
             requests: 0,
             began: None,
@@ -216,7 +218,7 @@ impl Front {
         let identity = Identity {
             key: admission.key.as_ref(),
             request_id: &request.id,
-            peer: session.peer,
+            peer: &session.peer_text,
             peer_is_trusted,
             authorization_is_ours: claims.authorization_is_ours,
         };
@@ -252,9 +254,14 @@ impl Front {
 
     fn bare_request(&self, session: &mut Session) -> Request {
         session.requests += 1;
-        let mut id = String::with_capacity(48);
         // Unique without asking for randomness at each request: process, connection, request.
-        let _ = write!(id, "{:016x}-{:x}-{:x}", self.gateway.process_id, session.connected.number, session.requests);
+        let mut id = String::with_capacity(48);
+        for (number, digits) in [(self.gateway.process_id, 16), (session.connected.number, 1), (session.requests, 1)] {
+            if !id.is_empty() {
+                id.push('-');
+            }
+            push_hex(&mut id, number, digits);
+        }
         let clock = &self.gateway.clock;
         Request {
             id,
@@ -297,6 +304,15 @@ impl Front {
         let refused = Refused { request, method: head.method, target: head.target, route, key };
         self.gateway.telemetry.refused(&refused, rejection, problem.body.len() as u64);
         Step::Answer { close }
+    }
+}
+
+/// Appends at least so many hexadecimal digits, without the formatting machinery: this runs once a request.
+fn push_hex(text: &mut String, number: u64, digits: u32) {
+    let needed = (u64::BITS - number.leading_zeros()).div_ceil(4).max(digits);
+    for place in (0..needed).rev() {
+        let digit = u32::try_from(number >> (4 * place) & 15).unwrap_or(0);
+        text.push(char::from_digit(digit, 16).unwrap_or('0'));
     }
 }
 

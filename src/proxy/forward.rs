@@ -2,7 +2,6 @@
 //!
 //! Every lane sends exactly these bytes, so what was decided on is what is forwarded.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -72,8 +71,8 @@ pub struct Identity<'a> {
     pub key: Option<&'a Found<'a>>,
     /// `X-Request-Id`.
     pub request_id: &'a str,
-    /// The other end of the connection.
-    pub peer: IpAddr,
+    /// The other end of the connection, as text.
+    pub peer: &'a str,
     /// The other end is a trusted proxy: what it says in `X-Forwarded-*` goes on.
     pub peer_is_trusted: bool,
     /// The `Authorization` field is ours.
@@ -155,6 +154,6 @@ fn write_forwarded_for(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identi
             out.extend_from_slice(b", ");
         }
     }
-    // Writing into a vector cannot fail.
-    let _ = write!(out, "{}\r\n", identity.peer);
+    out.extend_from_slice(identity.peer.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }

@@ -2,7 +2,7 @@
 //!
 //! Balancing (weighted round robin) and active health checks are pingora-load-balancing's.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub struct Upstream {
     /// Position among all upstreams, for metric handles.
     pub index: usize,
     balancer: LoadBalancer<RoundRobin>,
-    peers: HashMap<SocketAddr, HttpPeer>,
+    /// Few: looking through them is faster than hashing an address.
+    peers: Vec<(SocketAddr, HttpPeer)>,
     health_interval: Option<Duration>,
 }
 
@@ -59,11 +60,14 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`] names upstream and server.
     pub fn new(index: usize, config: &resolved::Upstream) -> Result<Self, UpstreamError> {
-        let mut peers = HashMap::new();
+        let mut peers: Vec<(SocketAddr, HttpPeer)> = Vec::new();
         let mut backends = BTreeSet::new();
         for server in &config.servers {
             for address in look_up(config, &server.address)? {
-                peers.insert(address, peer(address, config));
+                // Two names may be one address.
+                if !peers.iter().any(|(known, _)| *known == address) {
+                    peers.push((address, peer(address, config)));
+                }
                 backends.insert(Backend {
                     addr: PeerAddr::Inet(address),
                     weight: server.weight,
@@ -112,6 +116,11 @@ impl Upstream {
     /// The next server that is well, another than `not` if there is another. Demands the proof of admission.
     #[must_use]
     pub fn choose(&self, _: &Permit, not: Option<SocketAddr>) -> Option<HttpPeer> {
+        if let [(_, only)] = &*self.peers
+            && self.health_interval.is_none()
+        {
+            return Some(only.clone());
+        }
         let is_other = |backend: &Backend, well: bool| well && backend.addr.as_inet().copied() != not;
         let backend = match not {
             Some(_) if self.peers.len() > 1 => {
@@ -119,7 +128,8 @@ impl Upstream {
             }
             _ => self.balancer.select(b"", LOOK_AT),
         }?;
-        self.peers.get(backend.addr.as_inet()?).cloned()
+        let address = backend.addr.as_inet()?;
+        self.peers.iter().find(|(known, _)| known == address).map(|(_, peer)| peer.clone())
     }
 }
 

@@ -110,7 +110,7 @@ fn status(status: u16, bodiless: bool, out: &mut impl Write) -> io::Result<()> {
 /// `length` zero bytes.
 fn bytes(length: u64, bodiless: bool, out: &mut impl Write) -> io::Result<()> {
     write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
-    let block = [0; 64 << 10];
+    let block = vec![0; 64 << 10];
     let mut left = if bodiless { 0 } else { length };
     while left > 0 {
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());

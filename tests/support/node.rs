@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::leaks::Secrets;
 use super::request::{get, request};
 use super::site::keygate;
-use super::{Client, Config, PATIENCE, Request, Response, Site, wait_for_some};
+use super::{Client, Config, PATIENCE, Request, Response, Site, wait_for, wait_for_some};
 
 /// How long a node may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -147,6 +147,23 @@ impl Node {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// SIGSTOP, and waits until every thread stands still: the signal alone is a request.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        wait_for("every thread stands still", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc");
+            tasks.flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            })
+        });
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// The most memory that it has held, in KiB.

@@ -22,6 +22,7 @@ pub struct Site {
 }
 
 /// An API key as `key add` told it.
+#[allow(clippy::struct_field_names, reason = "an app key is what it is called")]
 #[derive(Clone, Debug)]
 pub struct Key {
     pub id: String,

@@ -113,10 +113,11 @@ impl<S: Read> Wire<S> {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let mut block = [0; 64 << 10];
-        let n = self.stream.read(&mut block)?;
-        self.buffer.extend_from_slice(&block[..n]);
-        Ok(n)
+        let before = self.buffer.len();
+        self.buffer.resize(before + (64 << 10), 0);
+        let read = self.stream.read(&mut self.buffer[before..]);
+        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
     }
 
     /// `Ok(None)`: the stream ended before a first byte.
