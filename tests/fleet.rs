@@ -148,6 +148,26 @@ fn a_gateway_that_is_stopped_beyond_its_lease_admits_nothing_of_what_waited_in_i
 }
 
 #[test]
+fn a_gateway_whose_lease_is_over_answers_503_with_retry_after_and_never_401() {
+    let f = start("1s");
+    let other = f.site.key_add("other", "readonly");
+    let mut clients: Vec<Client> = (0..8).map(|_| f.a.connect()).collect();
+    pause_outside_of_transactions(&f.a, &f.site);
+    for client in &mut clients {
+        client.send(&get("/waited").bearer(&f.key).bytes());
+    }
+    // Returns when the lease of the first is surely over. The requests' own key is as good as before.
+    f.site.json(&["key", "disable", &other.id, "--yes"]);
+    f.a.resume();
+    for client in &mut clients {
+        let response = client.read("GET");
+        assert!(matches!(response.status, 200 | 503), "{}", response.status);
+        assert_eq!(response.status == 503, response.header("retry-after").is_some());
+    }
+    wait_for("it admits again", || f.a.get("/x", &f.key).status == 200);
+}
+
+#[test]
 fn a_gateway_that_is_stopped_shorter_than_its_lease_goes_on_without_a_refusal() {
     let f = start("30s");
     let mut client = f.a.connect();

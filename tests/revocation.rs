@@ -1,5 +1,6 @@
 //! What takes authority away has taken it when the command returns.
 
+use crate::support::load::Load;
 use crate::support::request::get;
 use crate::support::site::{encode_with_openssl, key_in, text_at};
 use crate::support::{Client, Config, Gateway, Key, Upstream};
@@ -180,4 +181,39 @@ fn a_restart_brings_back_nothing_that_was_revoked() {
     gateway.restart();
     let [a, b, c] = [&key, &gone, &off].map(|k| gateway.node.get("/x", k).status);
     assert_eq!([a, b, c], [200, 401, 401]);
+}
+
+#[test]
+fn under_load_nothing_that_begins_after_regenerate_returned_is_admitted() {
+    let (_upstream, gateway, key) = start();
+    let load = Load::start(gateway.node.address(), 6, move |n| get(&format!("/n/{n}")).bearer(&key));
+    load.wait_for_more(300);
+    gateway.json(&["secret", "regenerate", "--yes"]);
+    let returned = load.begun();
+    load.wait_for_more(300);
+    let outcomes = load.finish();
+    // Of the last one that each client began before, nothing is known.
+    let late: Vec<_> = outcomes.iter().filter(|o| o.number >= returned).collect();
+    assert!(late.len() > 200);
+    assert!(late.iter().all(|o| o.result == Ok(401)), "{:?}", late.iter().find(|o| o.result != Ok(401)));
+    assert!(outcomes.iter().all(|o| matches!(o.result, Ok(200 | 401))), "nobody was refused for another reason");
+}
+
+#[test]
+fn of_two_regenerates_at_once_that_expect_the_same_version_one_succeeds() {
+    let (_upstream, gateway, _) = start();
+    let children: Vec<_> = (0..3).map(|_| gateway.spawn(&["secret", "regenerate", "--expect", "1", "--yes"])).collect();
+    let mut codes: Vec<_> = children.into_iter().map(|child| gateway.finish(child).code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1), Some(1)]);
+    assert_eq!(gateway.json(&["secret", "show"])["version"], 2);
+}
+
+#[test]
+fn of_two_keys_made_at_once_with_one_name_one_is_made() {
+    let (_upstream, gateway, _) = start();
+    let children: Vec<_> = (0..3).map(|_| gateway.spawn(&["key", "add", "same", "--role", "readonly"])).collect();
+    let mut codes: Vec<_> = children.into_iter().map(|child| gateway.finish(child).code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1), Some(1)]);
 }

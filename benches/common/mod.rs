@@ -105,7 +105,7 @@ impl Bench {
 
     pub fn authorize(&self, head: &head::Head<'_, '_>, key: &str) -> Result<Admission<'_>, Rejection> {
         let authority = Authority { keyring: &self.keyring, lease: &self.lease, clock: &self.clock };
-        authorize(authority, &self.route, head, Presented::One(key.as_bytes()), CLIENT).map_err(|(why, _)| why)
+        authorize(authority, &self.route, head, None, Presented::One(key.as_bytes()), CLIENT).map_err(|(why, _)| why)
     }
 
     /// What a request does besides: last login and counts.

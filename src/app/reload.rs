@@ -101,13 +101,11 @@ async fn prepare(live: &Live) {
 
 /// The first setting that differs and cannot be changed while the process runs.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let pool = |config: &Config| config.upstreams.iter().map(|u| u.pool_size).sum::<usize>();
     [
         (old.server.listen == new.server.listen, "server.listen"),
         (old.server.threads == new.server.threads, "server.threads"),
         (old.server.run_dir == new.server.run_dir, "server.run_dir"),
         (old.server.drain_timeout == new.server.drain_timeout, "server.drain_timeout"),
-        (pool(old) >= pool(new), "upstream.pool_size (in all, to more)"),
         (old.store == new.store, "store"),
         (old.secrets == new.secrets, "secrets"),
         (old.usage == new.usage, "usage"),

@@ -67,7 +67,7 @@ pub struct Authority<'k> {
     pub clock: &'k dyn Clock,
 }
 
-/// Decides about one request.
+/// Decides about one request. `resolved` is what an odd path on a lenient route might be taken for.
 ///
 /// # Errors
 /// The [`Rejection`] to answer with; a key that was proven stands beside it, for the log.
@@ -75,10 +75,11 @@ pub fn authorize<'k>(
     authority: Authority<'k>,
     route: &Route,
     head: &Head<'_, '_>,
+    resolved: Option<&[u8]>,
     presented: Presented<'_>,
     client: IpAddr,
 ) -> Result<Admission<'k>, (Rejection, Option<Found<'k>>)> {
-    let Demand::Role(needed) = route.demand(head) else {
+    let Demand::Role(needed) = route.demand(head, resolved) else {
         return Ok(Admission { permit: Permit { key: None }, key: None });
     };
     let presented = match presented {

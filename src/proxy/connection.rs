@@ -199,18 +199,20 @@ impl Front {
             let rejection = route_fault(head).unwrap_or(Rejection::NoRoute);
             return self.refuse(session, live, head, &request, None, None, &rejection);
         };
-        if let Err(rejection) = check_route(route, head, live) {
-            return self.refuse(session, live, head, &request, Some(route), None, &rejection);
-        }
+        let resolved = match check_route(route, head, live) {
+            Ok(resolved) => resolved,
+            Err(rejection) => return self.refuse(session, live, head, &request, Some(route), None, &rejection),
+        };
         let mut basic = [0; BASIC_MAX];
         let claims = forward::claims(head, &mut basic);
-        let admission = match authorize(self.gateway.authority(), route, head, claims.presented, client) {
-            Ok(admission) => admission,
-            Err((rejection, found)) => {
-                let key = found.map(|found| found.index);
-                return self.refuse(session, live, head, &request, Some(route), key, &rejection);
-            }
-        };
+        let admission =
+            match authorize(self.gateway.authority(), route, head, resolved.as_deref(), claims.presented, client) {
+                Ok(admission) => admission,
+                Err((rejection, found)) => {
+                    let key = found.map(|found| found.index);
+                    return self.refuse(session, live, head, &request, Some(route), key, &rejection);
+                }
+            };
         if let Some(found) = &admission.key {
             let now = self.gateway.clock.wall_coarse();
             self.gateway.keyring.news.admitted(found.index, &found.slot.usage, now, client);
@@ -316,15 +318,21 @@ fn push_hex(text: &mut String, number: u64, digits: u32) {
     }
 }
 
-/// Path rules, of the route's kind, and the size of the body as far as it is told.
-fn check_route(route: &Route, head: &Head<'_, '_>, live: &Live) -> Result<(), Rejection> {
+/// Path rules, of the route's kind, and the size of the body as far as it is told. For an odd path that the route
+/// lets through: what it might be taken for, which must not be on another route.
+fn check_route(route: &Arc<Route>, head: &Head<'_, '_>, live: &Live) -> Result<Option<Vec<u8>>, Rejection> {
+    if let Framing::Length(length) = head.framing
+        && length > live.limits.max_body
+    {
+        return Err(Rejection::BodyTooLarge);
+    }
+    let Err(fault) = path::check(head.path) else { return Ok(None) };
     if !route.lenient_paths {
-        path::check(head.path).map_err(Rejection::Path)?;
+        return Err(Rejection::Path(fault));
     }
-    match head.framing {
-        Framing::Length(length) if length > live.limits.max_body => Err(Rejection::BodyTooLarge),
-        _ => Ok(()),
-    }
+    let resolved = path::resolved(head.path);
+    let stays = live.routes.find(head.host, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
+    if stays { Ok(Some(resolved)) } else { Err(Rejection::Path(fault)) }
 }
 
 /// A path that is no clear one is told so, rather than that nothing is there.

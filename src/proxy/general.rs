@@ -18,6 +18,7 @@ use crate::clock::BootTime;
 use crate::metrics::UpstreamFailure;
 use crate::proxy::authorize::Permit;
 use crate::proxy::gateway::{Gateway, Live};
+use crate::proxy::head::connection_options;
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
@@ -125,10 +126,20 @@ impl ProxyHttp for General {
         self.check_lease(ctx.exchange()?)
     }
 
-    async fn response_filter(&self, _: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
         let exchange = ctx.exchange()?;
         if response.status.is_informational() {
             return Ok(());
+        }
+        strip_hop_by_hop(response);
+        if session.req_header().version == http::Version::HTTP_10 {
+            // No chunks for who does not know them (RFC 9112, section 6.1): the end of the connection ends the body.
+            response.remove_header(&http::header::TRANSFER_ENCODING);
         }
         // A proxy answers with its own version (RFC 9110, section 6.2); a 1.0 server is not the client's matter.
         response.set_version(http::Version::HTTP_11);
@@ -228,6 +239,31 @@ impl ProxyHttp for General {
     fn request_summary(&self, _: &Session, ctx: &Context) -> String {
         // The library's own holds the query.
         ctx.0.as_ref().map(|exchange| exchange.request.id.clone()).unwrap_or_default()
+    }
+}
+
+/// What a server says about its own connection ends here (RFC 9110, section 7.6.1). `Connection` itself and the framing
+/// are pingora's to write anew.
+fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let nominated: Vec<http::HeaderName> = response
+        .headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .flat_map(|value| connection_options(value.as_bytes()))
+        .filter(|option| {
+            !["close", "upgrade", "content-length", "transfer-encoding"]
+                .iter()
+                .any(|o| option.eq_ignore_ascii_case(o.as_bytes()))
+        })
+        .filter_map(|option| http::HeaderName::from_bytes(option).ok())
+        .collect();
+    for name in &nominated {
+        response.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        if response.headers.contains_key(name) {
+            response.remove_header(name);
+        }
     }
 }
 

@@ -200,6 +200,26 @@ pub fn decoded(path: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
     })
 }
 
+/// The path as the most obliging server might take it: decoded once, backslashes as slashes, parameters (`;…`) cut off,
+/// empty and dot segments resolved. For routes with `lenient_paths`, whose rules must hold for this path too.
+#[must_use]
+pub fn resolved(path: &[u8]) -> Vec<u8> {
+    let decoded: Vec<u8> = decoded(path).collect();
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in decoded.split(|b| matches!(b, b'/' | b'\\')) {
+        match segment.split(|b| *b == b';').next().unwrap_or_default() {
+            b"" | b"." => {}
+            b".." => {
+                segments.pop();
+            }
+            name => segments.push(name),
+        }
+    }
+    let mut path = vec![b'/'];
+    path.extend_from_slice(&segments.join(&b'/'));
+    path
+}
+
 /// Is `prefix` all of the path, or all of its first segments? `/` is a prefix of every path.
 #[must_use]
 pub fn has_prefix(path: &[u8], prefix: &str) -> bool {
@@ -259,6 +279,22 @@ mod tests {
         }
         for path in ["/", "/a", "/a/", "/a/b.c", "/...", "/.a", "/a%20b", "/a%25b", "/caf%c3%a9", "/a:b@c!$&'()*+,=~"] {
             assert_eq!(check(path.as_bytes()), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn odd_paths_resolve_as_the_most_obliging_server_would() {
+        for (path, resolved_path) in [
+            ("/a/../b", "/b"),
+            ("/a/%2e%2e/b", "/b"),
+            ("/a/..%2fb", "/b"),
+            ("/a/..\\b", "/b"),
+            ("/a/..;x/b", "/b"),
+            ("/../../b", "/b"),
+            ("//a//./b/", "/a/b"),
+            ("/", "/"),
+        ] {
+            assert_eq!(resolved(path.as_bytes()), resolved_path.as_bytes(), "{path}");
         }
     }
 

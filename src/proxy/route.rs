@@ -98,9 +98,17 @@ impl Route {
     /// for upgrades. A rule that matches takes the place of that; of several, the one that demands more. A rule
     /// that lowers the demand matches its path exactly; any other matches segment prefixes in any case, and its
     /// GET covers HEAD. So no spelling of a path slips past a rule that protects it, and none borrows one that
-    /// opens another.
+    /// opens another. An odd path (`resolved`: what it might be taken for) must satisfy both readings.
     #[must_use]
-    pub fn demand(&self, head: &Head<'_, '_>) -> Demand {
+    pub fn demand(&self, head: &Head<'_, '_>, resolved: Option<&[u8]>) -> Demand {
+        let demand = self.demand_of(head);
+        match resolved {
+            None => demand,
+            Some(path) => demand.max(self.demand_of(&Head { path, ..*head })),
+        }
+    }
+
+    fn demand_of(&self, head: &Head<'_, '_>) -> Demand {
         if self.preflight && head.is_preflight {
             return Demand::Public;
         }
