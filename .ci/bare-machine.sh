@@ -6,7 +6,7 @@
 #   .ci/bare-machine.sh demo|test|lint      only that
 #   .ci/bare-machine.sh 'some command'      that command, in the clone
 #
-# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates come from crates.io as cargo
+# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates come from the Rust registry as cargo
 # on the host gets them. The directory (BARE_DIR, default /var/tmp/keygate-bare) must not exist or be one that this
 # script made; it is removed at the end unless BARE_KEEP=1. BARE_PATIENCE (3600) seconds are the most that the demo
 # may take to start.

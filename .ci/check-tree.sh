@@ -12,7 +12,7 @@ fail() {
 }
 
 foreign=$(grep '^source = ' Cargo.lock | grep -v '/crates\.io-index"$' || true)
-[ -z "$foreign" ] || fail "Cargo.lock has dependencies that are not from crates.io:" "$foreign"
+[ -z "$foreign" ] || fail "Cargo.lock has dependencies that are not from the Rust registry:" "$foreign"
 
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   # The rules of docs/credentials.md in one expression. The published vectors may stay, and so may placeholders whose

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of the named groups, from Debian's packages and crates.io, and nothing that is there.
+# Installs what is missing of the named groups, from Debian's packages and the Rust registry, and nothing that is there.
 #
 #   .ci/install.sh build          what compiling keygate needs
 #   .ci/install.sh test           what the tests call: real clients, a real Prometheus
