@@ -138,9 +138,17 @@ impl App<'_> {
         let (ended, _) = watch::channel(false);
         let metrics_address = self.serve_metrics(&phase, &keyring, &lease, &clock, &ended)?;
 
-        let observer = Arc::new(Observer(Arc::clone(&self.metrics)));
+        // All that may be refused comes before the node joins: then there is nothing to undo.
         let StoreLocation::Sqlite(path) = &self.config.store.location;
         let store = Arc::new(self.control.block_on(SqliteStore::open(path))?);
+        let gateway = self.gateway(&keyring, &lease, &clock, &*entropy)?;
+        let reloader = Reloader::new(self.config.clone(), Arc::clone(&gateway), Arc::clone(&self.metrics));
+        self.control.block_on(reloader.begin());
+        let reloader = Arc::new(reloader);
+        let control_socket = control::bind(&self.config.server.run_dir)?;
+        let stop = self.control.block_on(async { control::stop_signal() })?;
+
+        let observer = Arc::new(Observer(Arc::clone(&self.metrics)));
         let member = self.control.block_on(Member::join(Setup {
             store: store.clone(),
             locks: Arc::new(SqliteNodeLocks::new(path)),
@@ -158,27 +166,27 @@ impl App<'_> {
             let (control, ended) = (self.control.handle().clone(), ended.subscribe());
             move || control.block_on(stay_member(member, ended))
         })?;
+        let data_plane = match data_plane::start(&self.config, &gateway, sockets) {
+            Ok(data_plane) => data_plane,
+            Err(error) => {
+                ended.send_replace(true);
+                let _ = member.join();
+                return Err(error);
+            }
+        };
         let flusher = Flusher::new(Arc::clone(&keyring), store.clone(), Arc::clone(&clock), observer);
         let interval = self.config.usage.flush_interval;
         let flusher = self.control.spawn(flusher.run(interval, until(ended.subscribe()), LAST_FLUSH));
         self.control.spawn(purge(store, Arc::clone(&clock), self.config.store.audit_retention));
-
-        let gateway = self.gateway(&keyring, &lease, &clock, &*entropy)?;
-        let reloader = Reloader::new(self.config.clone(), Arc::clone(&gateway), Arc::clone(&self.metrics));
-        self.control.block_on(reloader.begin());
-        let reloader = Arc::new(reloader);
-        let control_socket = control::bind(&self.config.server.run_dir)?;
         self.control.spawn(control_socket.serve(Arc::clone(&reloader)));
         self.control.spawn(control::on_hangup(reloader));
-        let stop = self.control.block_on(async { control::stop_signal() })?;
-
-        let data_plane = data_plane::start(&self.config, &gateway, sockets)?;
         phase.set(Phase::SERVING);
         announce(data_plane.addresses(), metrics_address);
 
         self.control.block_on(stop);
         tracing::info!("stopping");
         phase.set(Phase::DRAINING);
+        gateway.drain();
         data_plane.stop_accepting();
         self.drain(&gateway);
         data_plane.end();

@@ -14,13 +14,15 @@ use super::output::{Format, Output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::resolved::{Config, StoreLocation};
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::lifecycle::{Lifecycle, MasterKeys, master_key};
+use crate::lifecycle::{Lifecycle, MasterKeyError, MasterKeys, master_key};
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{Actor, Store};
 
-/// The process's environment as it was at the start, and which of its streams are terminals.
+/// The process's environment as it was at the start, where its program is, and which of its streams are terminals.
 pub struct Environment {
     variables: HashMap<OsString, OsString>,
+    /// The running program's file; its bare name where the system does not tell.
+    pub executable: PathBuf,
     /// Standard input is a terminal.
     pub stdin_is_terminal: bool,
     /// Standard output is a terminal.
@@ -36,6 +38,7 @@ impl Environment {
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os().collect(),
+            executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("keygate")),
             stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
@@ -102,9 +105,15 @@ impl Context {
     }
 
     /// The master keys of this configuration.
-    pub(super) fn master_keys(&self, config: &Config) -> Result<MasterKeys, master_key::MasterKeyError> {
+    pub(super) fn master_keys(&self, config: &Config) -> Result<MasterKeys, MasterKeyError> {
         let variable = |name: &str| self.environment.variable(name);
-        master_key::load(&master_key::source(&config.secrets, &variable)?, &variable)
+        let loaded = master_key::load(&master_key::source(&config.secrets, &variable)?, &variable);
+        let StoreLocation::Sqlite(store) = &config.store.location;
+        loaded.map_err(|error| match error {
+            // What the store holds was sealed with it: `init` refuses to make another.
+            MasterKeyError::Missing(file) if store.exists() => MasterKeyError::Lost(file),
+            other => other,
+        })
     }
 
     /// What changes keys and secrets, on the configured store. A missing master key is told when it is needed:
@@ -173,6 +182,7 @@ mod tests {
     fn variables_are_not_printed() {
         let environment = Environment {
             variables: [("KEYGATE_APP_KEY".into(), "kga_secret".into()), ("EMPTY".into(), OsString::new())].into(),
+            executable: "keygate".into(),
             stdin_is_terminal: false,
             stdout_is_terminal: false,
             stderr_is_terminal: true,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -39,7 +40,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
     } else {
         prompt::secret_from_stdin()?
     };
-    let app_key = app_key_in(&key)?;
+    if key.is_empty() {
+        let way = "no key was given: an app key or an old encoded key comes by --key-file, KEYGATE_APP_KEY or \
+                   standard input";
+        return Err(Usage(way.to_owned()).into());
+    }
+    // The reason is left out: what is neither may be anything.
+    let app_key = app_key_in(&key).map_err(|_| anyhow!("expected an app key (kga_…) or an encoded key (kg_…)"))?;
     let secret = if let Some(path) = &arguments.secret_file {
         prompt::secret_from_file(path)?
     } else if let Some(secret) = variable("KEYGATE_SHARED_SECRET") {

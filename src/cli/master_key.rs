@@ -15,7 +15,7 @@ use super::wait::{WaitOptions, conclude, tell, with_revocation};
 use super::{Exit, Usage, prompt};
 use crate::config::Config;
 use crate::lifecycle::master_key::{self, Source, pending_path};
-use crate::lifecycle::{Lifecycle, MasterKeys};
+use crate::lifecycle::{Lifecycle, MasterKeyError, MasterKeys};
 use crate::store::seal::MasterKey;
 
 #[derive(Subcommand)]
@@ -107,9 +107,9 @@ fn new_key(context: &Context, pending: &Path, opens: u64) -> anyhow::Result<Mast
             std::fs::File::open(pending).and_then(|file| file.sync_all()).context("cannot sync the new master key")?;
             return Ok(left);
         }
-        Err(master_key::MasterKeyError::Missing(_)) => {}
+        Err(MasterKeyError::Missing(_)) => {}
         // Half a key was never told to the store.
-        Err(master_key::MasterKeyError::Malformed(_)) => std::fs::remove_file(pending)
+        Err(MasterKeyError::Malformed(_)) => std::fs::remove_file(pending)
             .with_context(|| format!("cannot remove the unfinished {}", pending.display()))?,
         Err(e) => return Err(e.into()),
     }
@@ -141,7 +141,7 @@ async fn replace_lost(
              if that one is lost, move this file away first",
             path.display()
         ),
-        (Source::File(path), Err(master_key::MasterKeyError::Missing(_))) => {
+        (Source::File(path), Err(MasterKeyError::Missing(_) | MasterKeyError::Lost(_))) => {
             let key = MasterKey::generate(&*context.entropy);
             master_key::create(path, &key)?;
             (MasterKeys::of(key), Some(path))

@@ -32,7 +32,14 @@ struct Answer {
 
 pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
     // The file says where the gateway listens; if it does not hold, that is the answer already.
-    let config = context.config()?;
+    let config = match context.config() {
+        Ok(config) => config,
+        Err(refused) => {
+            eprintln!("{refused}");
+            eprintln!("keygate: the running gateway, if any, goes on with its old configuration");
+            return Ok(Exit::Failed);
+        }
+    };
     let answer = ask(&config.server.run_dir.join("control.sock"))?;
     if !answer.ok {
         let why = answer.error.unwrap_or_else(|| "the gateway did not say why".to_owned());

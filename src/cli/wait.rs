@@ -61,7 +61,7 @@ pub(super) fn conclude(waited: &Waited) -> Exit {
     let revision = waited.revocation.revision;
     eprintln!(
         "keygate: the change is made, but not every node is certain to follow it yet; \
-         to wait for it: keygate revision wait {revision}"
+         to wait for it: keygate revision wait {revision}; for where each node stands, see `keygate nodes`"
     );
     Exit::Failed
 }

@@ -27,6 +27,12 @@ pub enum MasterKeyError {
     /// The file is not there.
     #[error("there is no master key file at {0}; `keygate init` makes one")]
     Missing(PathBuf),
+    /// The file is not there, and a store is that needs it.
+    #[error(
+        "there is no master key file at {0}, and there is a store whose secrets are sealed with it: put it back from \
+         its backup; if it is lost for good, run `keygate master-key replace-lost`"
+    )]
+    Lost(PathBuf),
     /// The file cannot be read or written.
     #[error("cannot {0} the master key file {1}")]
     File(&'static str, PathBuf, #[source] io::Error),

@@ -18,6 +18,7 @@ use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 
 use crate::clock::BootTime;
 use crate::metrics::Held;
@@ -47,6 +48,9 @@ const LINGER_BYTES: usize = 256 * 1024;
 pub struct Front {
     gateway: Arc<Gateway>,
     general: Arc<HttpProxy<General>>,
+    /// What the general lane is told of the gateway's end: nothing. Whether a connection goes on is decided here and in
+    /// `general`, where it is known what was read from it.
+    never: (watch::Sender<bool>, ShutdownWatch),
 }
 
 /// What is to be done after looking at what came.
@@ -74,6 +78,8 @@ struct Session {
     requests: u64,
     /// When the first byte of the request that is being read was seen.
     began: Option<BootTime>,
+    /// Bytes that were there when a head was last looked for; 0: none was looked for yet.
+    seen: usize,
     /// Length of the head that was refused last.
     head_length: usize,
     /// The answer or forwarded head that is being written.
@@ -84,7 +90,7 @@ impl Front {
     /// In front of this gateway's general lane.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, general: Arc<HttpProxy<General>>) -> Self {
-        Self { gateway, general }
+        Self { gateway, general, never: watch::channel(false) }
     }
 
     async fn serve(&self, io: Stream, shutdown: &ShutdownWatch) {
@@ -97,6 +103,7 @@ impl Front {
             connected: self.gateway.connected(),
             requests: 0,
             began: None,
+            seen: 0,
             head_length: 0,
             out: Vec::new(),
         };
@@ -104,7 +111,9 @@ impl Front {
         let limits = self.gateway.live.load().limits.clone();
         if session.connected.others >= limits.max_connections {
             self.refuse_bare(&mut session, &Rejection::Overloaded);
-            let _ = write(&mut stream, &session.out, limits.write_stall).await;
+            if write(&mut stream, &session.out, LINGER).await.is_ok() {
+                linger(&mut stream).await;
+            }
             return;
         }
         let mut patience = Patience::new(limits.idle_timeout);
@@ -127,22 +136,22 @@ impl Front {
                     if write(&mut stream, &session.out, stall).await.is_err() {
                         return;
                     }
-                    if close || *shutdown.borrow() {
+                    if close {
                         linger(&mut stream).await;
                         return;
                     }
                     stream.skip(session.head_length);
-                    session.began = None;
+                    (session.began, session.seen) = (None, 0);
                 }
                 Step::Forward { exchange, head_length, framing } => {
                     let max_body = exchange.live.limits.max_body;
                     stream.begin(head_length, framing, max_body, &mut session.out);
-                    let Some(mut back) = self.exchange(stream, exchange, shutdown).await else { return };
+                    let Some(mut back) = self.exchange(stream, exchange).await else { return };
                     if !back.is_request_done() {
                         return;
                     }
                     session.out = back.take_head_buffer();
-                    session.began = None;
+                    (session.began, session.seen) = (None, 0);
                     stream = back;
                 }
             }
@@ -150,16 +159,11 @@ impl Front {
     }
 
     /// Lets the general lane do one exchange. `None`: the connection is closed.
-    async fn exchange(
-        &self,
-        stream: Box<ClientStream>,
-        exchange: Box<Exchange>,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Box<ClientStream>> {
+    async fn exchange(&self, stream: Box<ClientStream>, exchange: Box<Exchange>) -> Option<Box<ClientStream>> {
         let _in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
         let mut session = ServerSession::H1(HttpSession::new(stream));
         session.set_connection_user_context(Some(exchange));
-        let reused = self.general.process_new_http(session, shutdown).await?;
+        let reused = self.general.process_new_http(session, &self.never.1).await?;
         reused.consume().0.into_any().downcast().ok()
     }
 
@@ -170,6 +174,11 @@ impl Front {
             return Step::More;
         }
         let live = self.gateway.live.load();
+        let seen = std::mem::replace(&mut session.seen, bytes.len());
+        // A head that comes in small pieces is parsed when its end has come, not at each piece.
+        if seen > 0 && bytes.len() < live.limits.max_header_size && !holds_end(bytes, seen) {
+            return Step::More;
+        }
         let limits = HeadLimits { size: live.limits.max_header_size, fields: live.limits.max_headers };
         if limits.fields < USUAL_FIELDS {
             let mut storage = [httparse::EMPTY_HEADER; USUAL_FIELDS];
@@ -232,6 +241,7 @@ impl Front {
             live: Arc::clone(live),
             route: Arc::clone(route),
             request,
+            is_tunnel: head.is_websocket,
             attempts: 0,
             server: None,
             chosen_at: BootTime::ZERO,
@@ -297,7 +307,8 @@ impl Front {
         key: Option<u32>,
         rejection: &Rejection,
     ) -> Step {
-        let close = head.close || !head.framing.is_done() || rejection.poisons_connection();
+        let is_last = self.gateway.is_draining() && session.seen == head.length;
+        let close = head.close || !head.framing.is_done() || rejection.poisons_connection() || is_last;
         let problem = rejection.problem(&request.id);
         session.out.clear();
         problem.write_http1(&mut session.out, &request.id, head.method == b"HEAD", close);
@@ -307,6 +318,15 @@ impl Front {
         self.gateway.telemetry.refused(&refused, rejection, problem.body.len() as u64);
         Step::Answer { close }
     }
+}
+
+/// Is there an empty line, of which the last byte came after the first `seen`?
+fn holds_end(bytes: &[u8], seen: usize) -> bool {
+    let fresh = bytes.get(seen.saturating_sub(3)..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', fresh).any(|at| {
+        let rest = fresh.get(at + 1..).unwrap_or_default();
+        rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
+    })
 }
 
 /// Appends at least so many hexadecimal digits, without the formatting machinery: this runs once a request.

@@ -94,9 +94,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
         let name = field.name.as_bytes();
         let goes_on = match headers::classify(name) {
             Field::Other | Field::WebSocketVersion => !(head.nominates && is_nominated(head, name)),
-            Field::ContentLength | Field::TransferEncoding | Field::Expect | Field::Origin | Field::PreflightMethod => {
-                true
-            }
+            Field::ContentLength | Field::TransferEncoding | Field::Origin | Field::PreflightMethod => true,
+            Field::Expect => head.expects_continue,
+            Field::ClientAddress => identity.peer_is_trusted,
             Field::Authorization => !identity.authorization_is_ours,
             Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
             Field::Dropped if identity.peer_is_trusted => {

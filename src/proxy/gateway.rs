@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -86,6 +86,7 @@ pub struct Gateway {
     pub telemetry: Telemetry,
     /// Random, one a process: the first half of request ids.
     pub process_id: u64,
+    draining: AtomicBool,
     connections: AtomicUsize,
     connections_ever: AtomicU64,
 }
@@ -108,6 +109,7 @@ impl Gateway {
             live: ArcSwap::from_pointee(live),
             telemetry,
             process_id,
+            draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             connections_ever: AtomicU64::new(0),
         }
@@ -117,6 +119,17 @@ impl Gateway {
     #[must_use]
     pub fn authority(&self) -> Authority<'_> {
         Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock }
+    }
+
+    /// From now on answers say that their connection is closed, where nothing more was read from it.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Is the gateway stopping?
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Connections that are open.

@@ -42,6 +42,8 @@ pub struct Exchange {
     pub route: Arc<Route>,
     /// What is counted and logged of it.
     pub request: Request,
+    /// It asks for a WebSocket.
+    pub is_tunnel: bool,
     /// Servers tried so far.
     pub attempts: usize,
     /// The server that was tried last.
@@ -77,6 +79,11 @@ impl General {
         Self { gateway }
     }
 
+    /// The gateway is stopping, and nothing more of this client was read.
+    fn ends_with_this(&self, session: &Session) -> bool {
+        self.gateway.is_draining() && client_stream(session).is_none_or(|stream| stream.pending().is_empty())
+    }
+
     fn check_lease(&self, exchange: &Exchange) -> Result<()> {
         if exchange.permit.still_holds(&self.gateway.lease, &*self.gateway.clock) {
             return Ok(());
@@ -96,7 +103,11 @@ impl ProxyHttp for General {
     fn on_connection_reuse(&self, session: &mut Session, ctx: &mut Context, exchange: Box<dyn Any + Send + Sync>) {
         let Ok(exchange) = exchange.downcast::<Exchange>() else { return };
         let limits = &exchange.live.limits;
-        session.set_read_timeout(Some(limits.body_stall));
+        // HTTP/1.0 knows no interim responses (RFC 9110, section 15.2).
+        let is_http10 = session.req_header().version == http::Version::HTTP_10;
+        session.set_ignore_info_resp(is_http10);
+        // A WebSocket may be silent for as long as its ends like.
+        session.set_read_timeout((!exchange.is_tunnel).then_some(limits.body_stall));
         session.set_write_timeout(Some(limits.write_stall));
         ctx.0 = Some(exchange);
     }
@@ -112,11 +123,14 @@ impl ProxyHttp for General {
         }
         exchange.attempts += 1;
         let peer = upstream.choose(&exchange.permit, exchange.server);
-        let peer = peer.ok_or_else(|| Error::explain(NO_SERVER, "no server of the upstream is well"))?;
+        let mut peer = peer.ok_or_else(|| Error::explain(NO_SERVER, "no server of the upstream is well"))?;
         exchange.server = match peer.address() {
             PeerAddr::Inet(address) => Some(*address),
             PeerAddr::Unix(_) => None,
         };
+        if exchange.is_tunnel {
+            peer.options.read_timeout = None;
+        }
         exchange.chosen_at = self.gateway.clock.boot();
         Ok(Box::new(peer))
     }
@@ -133,8 +147,19 @@ impl ProxyHttp for General {
         ctx: &mut Context,
     ) -> Result<()> {
         let exchange = ctx.exchange()?;
-        if response.status.is_informational() {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if !exchange.is_tunnel {
+                let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to a request that asked for no upgrade");
+                return Err(error.into_up());
+            }
+            if let Some(stream) = client_stream(session) {
+                stream.open_tunnel();
+            }
+        } else if response.status.is_informational() {
             return Ok(());
+        } else if exchange.is_tunnel || self.ends_with_this(session) {
+            // Nothing can follow on it: a refused upgrade, or a gateway that is stopping.
+            session.set_keepalive(None);
         }
         strip_hop_by_hop(response);
         if session.req_header().version == http::Version::HTTP_10 {
@@ -190,11 +215,14 @@ impl ProxyHttp for General {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let status = rejection.status();
-        if session.response_written().is_none_or(|written| written.status.is_informational()) {
-            let id = ctx.exchange().map(|exchange| exchange.request.id.clone()).unwrap_or_default();
-            if let Err(error) = answer(session, &rejection, &id).await {
-                tracing::debug!(%error, "the client did not take the refusal");
-            }
+        let written = session.response_written().map(|head| head.status);
+        if written.is_some_and(|s| s == http::StatusCode::SWITCHING_PROTOCOLS || !s.is_informational()) {
+            // It had its answer, or a tunnel, in which a problem document would be somebody's data. Closing says it.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        let id = ctx.exchange().map(|exchange| exchange.request.id.clone()).unwrap_or_default();
+        if let Err(error) = answer(session, &rejection, &id).await {
+            tracing::debug!(%error, "the client did not take the refusal");
         }
         if let Ok(exchange) = ctx.exchange() {
             exchange.rejection = Some(rejection);

@@ -3,6 +3,7 @@
 //!
 //! What comes out borrows from the connection's buffer. Nothing is allocated.
 
+use crate::proxy::authority;
 use crate::proxy::body::Framing;
 use crate::proxy::headers::{self, Field};
 use crate::proxy::path;
@@ -114,7 +115,9 @@ fn check<'h, 'b>(
         return Err(Rejection::MalformedHead("A line does not end with CR LF."));
     }
     let method = method.as_bytes();
-    if method == b"CONNECT" || method == b"TRACE" {
+    // Methods are case-sensitive (RFC 9110, section 9.1), and some servers fold them all the same: one in lower case
+    // would be decided on as a method that nobody knows, and served as another.
+    if method == b"CONNECT" || method == b"TRACE" || method.iter().any(u8::is_ascii_lowercase) {
         return Err(Rejection::MethodRefused);
     }
     let (authority, target) = origin_form(target.as_bytes())?;
@@ -128,7 +131,7 @@ fn check<'h, 'b>(
         length: bytes.len(),
         is_http10,
         framing: Framing::Done,
-        close: is_http10,
+        close: false,
         expects_continue: false,
         is_websocket: false,
         is_upgrade: false,
@@ -172,6 +175,8 @@ struct Seen<'b> {
     upgrade: Option<&'b [u8]>,
     websocket_version: Option<&'b [u8]>,
     connection_upgrade: bool,
+    close: bool,
+    keep_alive: bool,
     origin: bool,
     preflight_method: bool,
     authorization: bool,
@@ -185,10 +190,14 @@ fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Res
     head.host = match (seen.host, authority) {
         (Some(host), None) => host,
         (Some(host), Some(authority)) if host.eq_ignore_ascii_case(authority) => host,
-        (None, None | Some(_)) if !head.is_http10 => {
+        (None, _) if !head.is_http10 => {
             return Err(Rejection::MalformedHead("There is no Host."));
         }
-        (None, authority) => authority.unwrap_or_default(),
+        (None, None) => b"",
+        (None, Some(authority)) if authority::name(authority).is_some() => authority,
+        (None, Some(_)) => {
+            return Err(Rejection::MalformedHead("The request target's authority is not a host and port."));
+        }
         (Some(_), Some(_)) => return Err(Rejection::MalformedHead("Host and request target disagree.")),
     };
     head.framing = match (seen.chunked, seen.length) {
@@ -199,6 +208,7 @@ fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Res
         (true, None) => Framing::CHUNKED,
         (false, length) => Framing::of_length(length.unwrap_or(0)),
     };
+    head.close = seen.close || (head.is_http10 && !seen.keep_alive);
     head.is_preflight = seen.origin && seen.preflight_method && head.method == b"OPTIONS";
     if let (Some(upgrade), true) = (seen.upgrade, seen.connection_upgrade && !head.is_http10) {
         head.is_upgrade = true;
@@ -218,7 +228,7 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
             return Err(Rejection::MalformedHead("A header field's name holds an underscore in place of a hyphen."));
         }
         Field::Host if seen.host.is_some() => return Err(Rejection::MalformedHead("There is more than one Host.")),
-        Field::Host if is_authority(value) => seen.host = Some(value),
+        Field::Host if authority::name(value).is_some() => seen.host = Some(value),
         Field::Host => return Err(Rejection::MalformedHead("The Host is not a host and port.")),
         Field::ContentLength if seen.length.is_some() => {
             return Err(Rejection::Framing("There is more than one Content-Length."));
@@ -233,7 +243,9 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
         Field::Connection => check_connection(head, seen, value)?,
         Field::Upgrade => seen.upgrade = Some(value),
         Field::WebSocketVersion => seen.websocket_version = Some(value),
-        Field::Expect if value.eq_ignore_ascii_case(b"100-continue") && !head.is_http10 => head.expects_continue = true,
+        // RFC 9110, section 10.1.1: not of HTTP/1.0, and ignored there.
+        Field::Expect if head.is_http10 => {}
+        Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => head.expects_continue = true,
         Field::Expect => return Err(Rejection::MalformedHead("The only Expect that is understood is 100-continue.")),
         Field::Authorization if seen.authorization => {
             return Err(Rejection::MalformedHead("There is more than one Authorization."));
@@ -241,7 +253,12 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
         Field::Authorization => seen.authorization = true,
         Field::Origin => seen.origin = true,
         Field::PreflightMethod => seen.preflight_method = true,
-        Field::Other | Field::ApiKey | Field::ForwardedFor | Field::RequestId | Field::Dropped => {}
+        Field::Other
+        | Field::ApiKey
+        | Field::ForwardedFor
+        | Field::ClientAddress
+        | Field::RequestId
+        | Field::Dropped => {}
     }
     Ok(())
 }
@@ -251,9 +268,9 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
 fn check_connection<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, value: &'b [u8]) -> Result<(), Rejection> {
     for option in connection_options(value) {
         if option.eq_ignore_ascii_case(b"close") {
-            head.close = true;
+            seen.close = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
-            head.close = head.close && !head.is_http10;
+            seen.keep_alive = true;
         } else if option.eq_ignore_ascii_case(b"upgrade") {
             seen.connection_upgrade = true;
         } else if matches!(headers::classify(option), Field::Other) && !headers::is_alias(option) {
@@ -271,12 +288,6 @@ fn check_connection<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, value: &'b
 /// The options of a `Connection` value.
 pub fn connection_options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
-}
-
-/// `host[:port]`: letters, digits and what IPv6 literals need. Not empty.
-fn is_authority(value: &[u8]) -> bool {
-    !value.is_empty()
-        && value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
 }
 
 /// Digits alone (RFC 9110, section 8.6), below 10^18.
@@ -317,6 +328,9 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "POST / host=x Length(5) close=false"),
             ("GET / HTTP/1.0\r\n\r\n", "GET / host= Done close=true"),
             ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET / host= Done close=false"),
+            ("GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n", "GET / host= Done close=true"),
+            ("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", "GET / host= Done close=true"),
+            ("GET http://x:1/a HTTP/1.0\r\n\r\n", "GET /a host=x:1 Done close=true"),
             ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close, X-Mine\r\n\r\n", "GET / host=x Done close=true"),
             ("GET / HTTP/1.1\r\nHost: x\r\n", "partial"),
             ("", "partial"),
@@ -361,6 +375,10 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "malformed_head"),
             ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
             ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
+            ("trace / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
+            ("Get / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
+            ("GET http://x:80:80/ HTTP/1.0\r\n\r\n", "malformed_head"),
+            ("GET / HTTP/1.1\r\nHost: x:80:80\r\n\r\n", "malformed_head"),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "framing"),
             (&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1024)), "head_too_large"),
             (&format!("GET /{}", "a".repeat(1024)), "head_too_large"),

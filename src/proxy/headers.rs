@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::credential;
 
-/// Reads Base64 as the most lenient upstream might, so that none reads a credential where keygate saw none.
+/// Base64 with or without padding (RFC 4648, section 4).
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -42,6 +42,8 @@ pub enum Field {
     ApiKey,
     /// `X-Forwarded-For`.
     ForwardedFor,
+    /// Other fields in which proxies tell a client's address: they go on from trusted proxies alone.
+    ClientAddress,
     /// `X-Request-Id`.
     RequestId,
     /// `Origin`.
@@ -49,7 +51,7 @@ pub enum Field {
     /// `Access-Control-Request-Method`.
     PreflightMethod,
     /// Never forwarded: hop-by-hop (RFC 9110, section 7.6.1), `X-Keygate-*`, `X-Forwarded-*`, `Forwarded`, and
-    /// fields that make some frameworks take one method for another.
+    /// fields that make some frameworks take one method or path for another.
     Dropped,
 }
 
@@ -64,21 +66,28 @@ pub fn classify(name: &[u8]) -> Field {
         6 if is("origin") => Field::Origin,
         7 if is("upgrade") => Field::Upgrade,
         7 if is("trailer") => Field::Dropped,
+        8 if is("x-method") => Field::Dropped,
         9 if is("x-api-key") => Field::ApiKey,
+        9 if is("x-real-ip") => Field::ClientAddress,
         9 if is("forwarded") => Field::Dropped,
         10 if is("connection") => Field::Connection,
         10 if is("keep-alive") => Field::Dropped,
+        11 if is("x-client-ip") => Field::ClientAddress,
         12 if is("x-request-id") => Field::RequestId,
         13 if is("authorization") => Field::Authorization,
         13 if is("x-http-method") => Field::Dropped,
+        13 if is("x-rewrite-url") => Field::Dropped,
         14 if is("content-length") => Field::ContentLength,
         14 if is("http2-settings") => Field::Dropped,
+        14 if is("x-original-url") => Field::Dropped,
+        14 if is("true-client-ip") => Field::ClientAddress,
         15 if is("x-forwarded-for") => Field::ForwardedFor,
         16 if is("proxy-connection") => Field::Dropped,
         17 if is("transfer-encoding") => Field::TransferEncoding,
         17 if is("x-method-override") => Field::Dropped,
         18 if is("proxy-authenticate") => Field::Dropped,
         19 if is("proxy-authorization") => Field::Dropped,
+        19 if is("x-cluster-client-ip") => Field::ClientAddress,
         21 if is("sec-websocket-version") => Field::WebSocketVersion,
         22 if is("x-http-method-override") => Field::Dropped,
         29 if is("access-control-request-method") => Field::PreflightMethod,
@@ -91,17 +100,18 @@ fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Would this name be one that keygate acts on, if each `_` in it were a `-`?
+/// Would this name be one that keygate acts on, if whatever is no letter or digit in it were a `-`? (CGI and WSGI
+/// read `-` as `_`; some servers do so with every such byte.)
 #[must_use]
 pub fn is_alias(name: &[u8]) -> bool {
-    if !name.contains(&b'_') {
+    if name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') {
         return false;
     }
     let mut dashed = [0; 64];
     // Names longer than any that is known can only begin like `X-Keygate-`: the first 64 bytes tell.
     let length = name.len().min(dashed.len());
     for (to, from) in dashed.iter_mut().zip(name) {
-        *to = if *from == b'_' { b'-' } else { *from };
+        *to = if from.is_ascii_alphanumeric() { *from } else { b'-' };
     }
     classify(dashed.get(..length).unwrap_or_default()) != Field::Other
 }
@@ -133,61 +143,87 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// The longest decoded HTTP Basic value that is looked into: two credentials of ours are shorter.
+/// The longest decoded HTTP Basic value that a credential is read from: two credentials of ours are shorter.
 pub const BASIC_MAX: usize = 512;
 
 /// What an `Authorization` value holds of ours. `decoded` is the place for the decoded HTTP Basic value, which
 /// the answer may borrow from.
 ///
-/// HTTP Basic (RFC 7617): the credential may be the user name or the password.
+/// Read strictly: `Bearer` and one token (RFC 6750, section 2.1), or HTTP Basic with the credential as user name or as
+/// password (RFC 7617). Found leniently: what some upstream might read as a credential of ours is ours all the same, and
+/// goes no further.
 #[must_use]
 pub fn in_authorization<'a>(value: &'a [u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a> {
-    let value = value.trim_ascii();
-    if credential::is_ours(value) {
-        return Presented::Misplaced;
-    }
-    let Some(space) = value.iter().position(|b| *b == b' ') else { return Presented::Absent };
-    let (scheme, token) = value.split_at(space);
-    let token = token.trim_ascii();
+    let end = value.iter().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    let token = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"basic") {
         return in_basic(token, decoded);
     }
-    match (credential::is_ours(token), scheme.eq_ignore_ascii_case(b"bearer")) {
-        (false, _) => Presented::Absent,
-        (true, true) => Presented::One(token),
-        (true, false) => Presented::Misplaced,
+    if scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ') && is_one(token) {
+        return Presented::One(token);
     }
+    if holds_ours(value) { Presented::Misplaced } else { Presented::Absent }
 }
 
 fn in_basic<'a>(token: &[u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a> {
-    let length = match BASE64.decode_slice(token, decoded) {
-        Ok(length) => length,
-        Err(base64::DecodeSliceError::OutputSliceTooSmall) => return in_long_basic(token),
-        Err(base64::DecodeSliceError::DecodeError(_)) => return Presented::Absent,
-    };
+    let Ok(length) = BASE64.decode_slice(token, decoded) else { return in_odd_basic(token) };
     let decoded: &'a [u8] = decoded;
     let pair = decoded.get(..length).unwrap_or_default();
     let (user, password) = match pair.iter().position(|b| *b == b':') {
         Some(colon) => (pair.get(..colon).unwrap_or_default(), pair.get(colon + 1..).unwrap_or_default()),
         None => (pair, &[][..]),
     };
-    let one = |field| if credential::is_ours(field) { Presented::One(field) } else { Presented::Absent };
+    let one = |field| match is_one(field) {
+        true => Presented::One(field),
+        false if holds_ours(field) => Presented::Misplaced,
+        false => Presented::Absent,
+    };
     one(user).and(one(password))
 }
 
-/// Too long to hold a valid credential of ours beside anything sensible; but if it holds one, it is not forwarded.
+/// Too long, or no Base64 in the strict sense: decoded as the most lenient reader does, without what is of no alphabet.
 #[cold]
-fn in_long_basic(token: &[u8]) -> Presented<'static> {
-    let Ok(pair) = BASE64.decode(token) else { return Presented::Absent };
-    let ours = pair.splitn(2, |b| *b == b':').any(credential::is_ours);
-    if ours { Presented::Misplaced } else { Presented::Absent }
+fn in_odd_basic(token: &[u8]) -> Presented<'static> {
+    let usual: Vec<u8> = token
+        .iter()
+        .take_while(|b| **b != b'=')
+        .filter_map(|b| match b {
+            b'-' => Some(b'+'),
+            b'_' => Some(b'/'),
+            b'+' | b'/' => Some(*b),
+            b if b.is_ascii_alphanumeric() => Some(*b),
+            _ => None,
+        })
+        .collect();
+    // One character alone carries no byte: lenient readers drop it.
+    let whole = usual.len() - usize::from(usual.len() % 4 == 1);
+    let pair = BASE64.decode(usual.get(..whole).unwrap_or_default()).unwrap_or_default();
+    if holds_ours(&pair) || holds_ours(token) { Presented::Misplaced } else { Presented::Absent }
 }
 
 /// What an `X-API-Key` value holds of ours.
 #[must_use]
 pub fn in_api_key(value: &[u8]) -> Presented<'_> {
     let value = value.trim_ascii();
-    if credential::is_ours(value) { Presented::One(value) } else { Presented::Absent }
+    match is_one(value) {
+        true => Presented::One(value),
+        false if holds_ours(value) => Presented::Misplaced,
+        false => Presented::Absent,
+    }
+}
+
+/// A credential of ours and nothing else: no byte that separates two readings of a value.
+fn is_one(value: &[u8]) -> bool {
+    credential::is_ours(value) && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
+/// Does a credential of ours begin anywhere in it, where a word may begin?
+fn holds_ours(value: &[u8]) -> bool {
+    memchr::memchr_iter(b'k', value).any(|at| {
+        let inside = at > 0 && value.get(at - 1).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        !inside && credential::is_ours(value.get(at..).unwrap_or_default())
+    })
 }
 
 /// Appends `name: value\r\n`.
@@ -205,7 +241,15 @@ mod tests {
 
     #[test]
     fn aliases_are_known() {
-        for name in ["X_Keygate_Role", "x-api_key", "CONTENT_LENGTH", "X_Forwarded_For", "x_keygate_anything-at_all"] {
+        for name in [
+            "X_Keygate_Role",
+            "x-api_key",
+            "CONTENT_LENGTH",
+            "X_Forwarded_For",
+            "x_keygate_anything-at_all",
+            "X.Keygate.Role",
+            "X~Api~Key",
+        ] {
             assert!(is_alias(name.as_bytes()), "{name}");
         }
         for name in ["X-Keygate-Role", "x_custom", "my_header", "X-Api-Key"] {
@@ -222,6 +266,21 @@ mod tests {
         };
         assert_eq!(find("Bearer kg_1_x"), "one kg_1_x");
         assert_eq!(find("bEARER   kgt_x "), "one kgt_x");
+        for lenient in [
+            "Bearer\tkg_1_x",
+            "Bearer \"kg_1_x\"",
+            "Bearer foo, Bearer kg_1_x",
+            "Token token=kg_1_x",
+            "Bearer=kg_1_x",
+            "Digest username=\"x\", kg_1_x",
+            "Bearer kg_1_x, kg_1_y",
+            "Bearer kg_1_x;",
+        ] {
+            assert_eq!(find(lenient), "Misplaced", "{lenient}");
+        }
+        for foreign in ["Bearer pkg_abc", "Bearer abc-kg_x", "Bearer package", "Digest username=\"kgb\""] {
+            assert_eq!(find(foreign), "Absent", "{foreign}");
+        }
         assert_eq!(find("Bearer eyJ.x"), "Absent");
         assert_eq!(find("Token kg_1_x"), "Misplaced");
         assert_eq!(find("kg_1_x"), "Misplaced");
@@ -232,6 +291,17 @@ mod tests {
         assert_eq!(find(&basic("kg_1_x:kg_1_y")), "Conflicting");
         assert_eq!(find(&basic("user:password")), "Absent");
         assert_eq!(find(&basic(&format!("kg_1_x:{}", "y".repeat(600)))), "Misplaced");
-        assert_eq!(find("Basic kg_1"), "Absent");
+        assert_eq!(find("Basic kg_1"), "Misplaced");
+        assert_eq!(find(&basic(" kg_1_x:")), "Misplaced");
+        let odd = BASE64.encode("kg_1_x?>~:");
+        for spelling in [
+            format!("Basic {} {}", &odd[..4], &odd[4..]),
+            format!("Basic {odd}!"),
+            format!("Basic {odd}===="),
+            format!("Basic \"{odd}\""),
+            format!("Basic {}", odd.replace('+', "-").replace('/', "_")),
+        ] {
+            assert_eq!(find(&spelling), "Misplaced", "{spelling}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! writes what goes on (`forward`); `general` lets pingora-proxy do the exchange through `stream`. Nothing here
 //! knows the store, the lifecycle or the admin plane.
 
+pub mod authority;
 pub mod authorize;
 pub mod body;
 pub mod connection;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::resolved::{self, Access, Demand};
 use crate::credential::Role;
+use crate::proxy::authority;
 use crate::proxy::head::Head;
 use crate::proxy::path;
 use crate::proxy::upstream::Upstream;
@@ -70,7 +71,8 @@ impl Routes {
     /// The route of a request: by host, then by the longest path prefix.
     #[must_use]
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Arc<Route>> {
-        let name = host_name(host);
+        // Of a checked head; HTTP/1.0 may have none.
+        let name = authority::name(host).unwrap_or_default();
         let list = self
             .hosts
             .iter()
@@ -80,24 +82,13 @@ impl Routes {
     }
 }
 
-/// Without port and final dot.
-fn host_name(host: &[u8]) -> &[u8] {
-    let end = match (host.first(), host.iter().rposition(|b| matches!(b, b':' | b']'))) {
-        (Some(b'['), Some(at)) if host.get(at) == Some(&b']') => at + 1,
-        (_, Some(at)) if host.get(at) == Some(&b':') => at,
-        _ => host.len(),
-    };
-    let name = host.get(..end).unwrap_or(host);
-    name.strip_suffix(b".").unwrap_or(name)
-}
-
 impl Route {
     /// What this request must have.
     ///
     /// Without rules: on a public route nothing; else READONLY for safe methods, ADMIN for all others and
     /// for upgrades. A rule that matches takes the place of that; of several, the one that demands more. A rule
     /// that lowers the demand matches its path exactly; any other matches segment prefixes in any case, and its
-    /// GET covers HEAD. So no spelling of a path slips past a rule that protects it, and none borrows one that
+    /// GET covers HEAD and QUERY. So no spelling of a path slips past a rule that protects it, and none borrows one that
     /// opens another. An odd path (`resolved`: what it might be taken for) must satisfy both readings.
     #[must_use]
     pub fn demand(&self, head: &Head<'_, '_>, resolved: Option<&[u8]>) -> Demand {
@@ -151,18 +142,4 @@ pub fn is_safe(method: &[u8]) -> bool {
 #[must_use]
 pub fn is_idempotent(method: &[u8]) -> bool {
     is_safe(method) || matches!(method, b"PUT" | b"DELETE")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_lose_port_and_final_dot() {
-        for (host, name) in
-            [("a.b:80", "a.b"), ("a.b", "a.b"), ("a.b.", "a.b"), ("[::1]:8080", "[::1]"), ("[::1]", "[::1]"), ("", "")]
-        {
-            assert_eq!(host_name(host.as_bytes()), name.as_bytes(), "{host}");
-        }
-    }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -24,6 +25,8 @@ use crate::proxy::reject::Rejection;
 const BUFFER_MIN: usize = 8 * 1024;
 /// As far as it goes by itself; a larger head that the configuration allows makes it larger.
 const BUFFER_MAX: usize = 64 * 1024;
+/// Bytes of early requests that are taken in while another is under way.
+const AHEAD_MAX: usize = 16 * 1024;
 
 /// See the module's text.
 pub struct ClientStream {
@@ -40,6 +43,8 @@ pub struct ClientStream {
     body_bytes: u64,
     /// Why the body was refused: the reader got an I/O error, and this is what to tell the client.
     refusal: Option<Rejection>,
+    /// The upstream has answered an upgrade with 101: what the client sends belongs to the tunnel from here on.
+    tunnel_is_open: AtomicBool,
     ended: bool,
 }
 
@@ -58,6 +63,7 @@ impl ClientStream {
             body_left: 0,
             body_bytes: 0,
             refusal: None,
+            tunnel_is_open: AtomicBool::new(false),
             ended: false,
         }
     }
@@ -115,6 +121,12 @@ impl ClientStream {
         self.body_left = max_body;
         self.body_bytes = 0;
         self.refusal = None;
+        self.tunnel_is_open.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets the bytes of an upgraded connection through, after the 101.
+    pub fn open_tunnel(&self) {
+        self.tunnel_is_open.store(true, Ordering::Release);
     }
 
     /// Gives the head's buffer back for the next request.
@@ -167,7 +179,8 @@ impl ClientStream {
     /// Reads the body, or, once it is over, watches for the client's end.
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.framing.is_done() {
+            let tunnel_is_shut = self.framing == Framing::Tunnel && !self.tunnel_is_open.load(Ordering::Acquire);
+            if self.framing.is_done() || tunnel_is_shut {
                 return self.poll_end(cx);
             }
             if self.pending().is_empty() && ready!(self.poll_fill(cx))? == 0 {
@@ -187,15 +200,16 @@ impl ClientStream {
         let pending = self.input.get(self.start..self.end).unwrap_or_default();
         let room = pending.len().min(out.remaining());
         let bytes = pending.get(..room).unwrap_or_default();
+        let is_tunnel = self.framing == Framing::Tunnel;
         let Ok(taken) = self.framing.feed(bytes) else {
             self.refusal = Some(Rejection::BodyMalformed);
             return Err(io::Error::other("the request's body is malformed"));
         };
-        let Some(left) = self.body_left.checked_sub(taken as u64) else {
-            self.refusal = Some(Rejection::BodyTooLarge);
-            return Err(io::Error::other("the request's body is too large"));
-        };
-        if self.framing != Framing::Tunnel {
+        if !is_tunnel {
+            let Some(left) = self.body_left.checked_sub(taken as u64) else {
+                self.refusal = Some(Rejection::BodyTooLarge);
+                return Err(io::Error::other("the request's body is too large"));
+            };
             self.body_left = left;
         }
         self.body_bytes += taken as u64;
@@ -207,7 +221,7 @@ impl ClientStream {
     /// Pending until the client ends. What it sends meanwhile is the next request, and stays; when there is
     /// plenty of that, it is not read on, and the end shows later.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.pending().len() < BUFFER_MAX {
+        while self.pending().len() < AHEAD_MAX {
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -142,10 +142,16 @@ impl Flusher {
     /// Collects the news and writes what is pending, until all is written or a batch fails.
     async fn flush(&mut self) {
         self.collect();
+        self.tell();
         self.write().await;
         if self.pending.is_empty() {
             self.oldest = self.collected_at;
         }
+        self.tell();
+    }
+
+    /// Before a write too: it may take its time, and what waits meanwhile should show.
+    fn tell(&self) {
         let lag = if self.pending.is_empty() { Duration::ZERO } else { self.clock.boot().since(self.oldest) };
         self.observer.state(self.pending.len(), lag);
     }

@@ -148,6 +148,7 @@ impl NewsList {
     pub fn drain<'a>(&self, words_of: impl Fn(u32) -> Option<&'a UsageWords>, mut each: impl FnMut(u32, Taken)) {
         let mut index = self.head.swap(END, Ordering::AcqRel);
         while index != END {
+            // It is always there: indexes come here only with their slot's words, and slots never go.
             let Some(words) = words_of(index) else { return };
             index = {
                 let current = index;
