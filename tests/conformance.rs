@@ -187,6 +187,26 @@ fn http_1_0_clients_are_served_without_chunks() {
 }
 
 #[test]
+fn close_wins_over_keep_alive_in_either_order() {
+    let (_upstream, gateway) = start();
+    let key = gateway.key_add("reader", "readonly");
+    for version in ["1.0", "1.1"] {
+        for fields in [
+            "Connection: close, keep-alive",
+            "Connection: keep-alive, close",
+            "Connection: close\r\nConnection: keep-alive",
+            "Connection: keep-alive\r\nConnection: close",
+        ] {
+            let mut client = gateway.node.connect();
+            let head = format!("GET /x HTTP/{version}\r\nHost: h\r\nX-API-Key: {}\r\n{fields}\r\n\r\n", key.encoded);
+            client.send(head.as_bytes());
+            assert_eq!(client.read("GET").status, 200);
+            assert!(client.is_closed_by_peer(), "HTTP/{version}, {fields:?}");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_asks_for_it_gets_its_connection_closed() {
     let (_upstream, gateway) = start();
     let key = gateway.key_add("reader", "readonly");

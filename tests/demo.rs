@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::site::{BINARY, keygate};
+use crate::support::site::keygate;
 use crate::support::{Site, wait_for, wait_for_some};
 
 /// Ended by its id, whatever becomes of the test.
@@ -57,14 +57,17 @@ fn every_line_that_the_demo_prints_does_what_it_says() {
     }
     assert!(tried >= 6, "{told}");
     let run = |needle: &str| {
-        let line = lines.iter().find(|l| l.starts_with("keygate ") && l.contains(needle)).expect("the line");
-        let line = line.replacen("keygate", BINARY, 1);
+        let line = lines.iter().find(|l| l.contains("--config") && l.ends_with(needle)).expect("the line");
         // There, a terminal would be asked.
-        sh(&if needle == "regenerate" { format!("{line} --yes") } else { line })
+        let line = if needle == "secret regenerate" { format!("{line} --yes") } else { (*line).to_owned() };
+        // As printed: somebody who has just built keygate has it nowhere in PATH.
+        let output = Command::new("/bin/sh").args(["-c", &line]).env("PATH", "/nowhere").output().expect("sh runs");
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let seen = wait_for_some("the last logins", || Some(run("key list").1).filter(|list| !list.contains("Never")));
+    let seen = wait_for_some("the last logins", || Some(run("key list")).filter(|list| !list.contains("Never")));
     assert!(seen.contains("READONLY") && seen.contains("ADMIN"), "{seen}");
-    assert!(run("regenerate").0);
+    run("secret regenerate");
     let reader = lines.iter().find(|l| l.starts_with("curl ") && l.contains("X-API-Key")).expect("the line");
     let (_, answer) = sh(reader);
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("version is 2"), "{answer}");
@@ -75,4 +78,17 @@ fn every_line_that_the_demo_prints_does_what_it_says() {
     site.secrets.assert_absent("the demo's log", text(&stderr).as_bytes());
     let left = std::fs::read_dir(site.dir()).expect("a directory").count();
     assert_eq!(left, 2, "only our two files are left");
+}
+
+#[test]
+fn a_busy_address_is_told_before_anything_else() {
+    let site = Site::empty();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it has one").to_string();
+    let mut command = keygate();
+    command.args(["demo", "--listen", &address]).env("TMPDIR", site.dir());
+    let done = site.run(&mut command).expect(1);
+    assert_eq!(done.stdout, "");
+    assert!(done.stderr.contains(&format!("cannot listen on {address}")), "{}", done.stderr);
+    assert_eq!(std::fs::read_dir(site.dir()).expect("a directory").count(), 0, "nothing was made");
 }

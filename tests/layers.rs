@@ -14,8 +14,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("proxy", &["credential", "keyring", "usage", "fleet::lease", "metrics"]),
     ("lifecycle", &["fleet", "store", "credential", "entropy"]),
     ("keyring", &["credential", "entropy", "usage::record", "store"]),
-    ("usage", &["credential", "keyring", "store", "metrics"]),
-    ("fleet", &["credential", "keyring", "store", "entropy", "metrics"]),
+    ("usage", &["credential", "keyring", "store"]),
+    ("fleet", &["credential", "keyring", "store", "entropy"]),
     ("store", &["credential", "entropy"]),
     ("credential", &["entropy"]),
     ("metrics", &["credential"]),
@@ -28,17 +28,17 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 const FOR_ALL: [&str; 2] = ["clock", "config::resolved"];
 
 /// Files of a module that may use less than the module.
-const NARROWER: [(&str, &[&str]); 6] = [
+const NARROWER: [(&str, &[&str]); 7] = [
+    ("keyring/mod.rs", &["store"]),
     ("keyring/slot.rs", &["store"]),
     ("keyring/generation.rs", &["store"]),
     ("keyring/verify.rs", &["store"]),
-    ("usage/record.rs", &["store", "keyring", "metrics"]),
-    ("fleet/lease.rs", &["keyring", "credential", "metrics"]),
+    ("usage/record.rs", &["store", "keyring", "credential"]),
+    ("fleet/lease.rs", &["keyring", "credential", "entropy"]),
     ("proxy", &["store", "lifecycle", "cli", "app"]),
 ];
 
-static IMPORT: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\bcrate::(\{[^}]*\}|[a-z_]+(?:::[a-z_]+)?)").expect("a regular expression"));
+static CRATE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bcrate::").expect("a regular expression"));
 
 fn sources() -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -71,24 +71,56 @@ fn module(name: &str) -> &str {
     name.split('/').next().unwrap_or_default().trim_end_matches(".rs")
 }
 
-/// `use crate::{a, b::c}` gives `a` and `b::c`.
+/// `use crate::{a, b::{c, d::E}}` gives `a`, `b::c` and `b::d::E`; so does what stands in the middle of code.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for capture in IMPORT.captures_iter(code) {
-        let path = &capture[1];
-        if path.starts_with('{') {
-            let inner = path.trim_matches(['{', '}']);
-            found.extend(inner.split(',').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()));
-        } else {
-            found.insert(path.to_owned());
-        }
+    for start in CRATE.find_iter(code) {
+        tree(&code[start.end()..], "", &mut found);
     }
     found
+}
+
+/// Reads one path or `{list of paths}` and gives what follows it.
+fn tree<'c>(code: &'c str, before: &str, found: &mut BTreeSet<String>) -> &'c str {
+    let code = code.trim_start();
+    if let Some(list) = code.strip_prefix('{') {
+        let mut rest = list.trim_start();
+        while !rest.is_empty() && !rest.starts_with('}') {
+            rest = tree(rest, before, found);
+            // `as name`, and the comma.
+            rest = &rest[rest.find([',', '}']).unwrap_or(rest.len())..];
+            rest = rest.trim_start_matches(',').trim_start();
+        }
+        return rest.strip_prefix('}').unwrap_or(rest);
+    }
+    let end = code.find(|c: char| c != '_' && c != '*' && !c.is_ascii_alphanumeric()).unwrap_or(code.len());
+    let (name, rest) = code.split_at(end);
+    let path = match name {
+        "self" | "*" | "" => before.to_owned(),
+        name if before.is_empty() => name.to_owned(),
+        name => format!("{before}::{name}"),
+    };
+    match rest.strip_prefix("::") {
+        // `::<` begins types, not another name.
+        Some(more) if !more.starts_with('<') => tree(more, &path, found),
+        _ => {
+            found.insert(path);
+            rest
+        }
+    }
 }
 
 /// Does `rule` (a module, or one part of one) cover `path`?
 fn covers(rule: &str, path: &str) -> bool {
     rule == "*" || path == rule || path.strip_prefix(rule).is_some_and(|rest| rest.starts_with("::"))
+}
+
+#[test]
+fn imports_are_found_in_whatever_form() {
+    let code = "use crate::{a, b::{c, d::{E, self}, f::*}, g as h};\npub(crate) fn x() { crate::i::j::<K>(); }\n\
+                use crate::{\n    l,\n    m::{\n        n,\n    },\n};\nuse crate::o::{P, q};";
+    let expected = ["a", "b::c", "b::d", "b::d::E", "b::f", "g", "i::j", "l", "m::n", "o::P", "o::q"];
+    assert_eq!(imports(code).iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -129,6 +129,55 @@ fn sigterm_lets_what_is_in_flight_end_and_takes_nothing_new() {
 }
 
 #[test]
+fn an_answer_during_the_drain_says_that_the_connection_closes() {
+    let upstream = Upstream::echo();
+    let mut gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("app", "readonly");
+    let mut client = gateway.node.connect();
+    client.send(&get("/wait").bearer(&key).bytes());
+    wait_for("it is in flight", || upstream.count() == 1);
+    gateway.node.signal(Signal::TERM);
+    wait_for("the listener is closed", || Client::try_connect(gateway.node.address()).is_err());
+    upstream.open_gate();
+    let response = client.read("GET");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert!(client.is_closed_by_peer());
+    assert_eq!(gateway.node.wait().code(), Some(0));
+}
+
+#[test]
+fn pipelined_requests_that_were_read_before_sigterm_are_all_answered() {
+    let upstream = Upstream::echo();
+    let mut gateway = Gateway::start(&Config::in_front_of(&upstream));
+    let key = gateway.key_add("app", "admin");
+    let mut client = gateway.node.connect();
+    let mut bytes = get("/wait").bearer(&key).bytes();
+    for n in 0..3 {
+        bytes.extend(post(&format!("/p/{n}"), b"body").bearer(&key).bytes());
+        // A refusal has its turn too, and does not end the drain.
+        bytes.extend(get("/refused").bytes());
+    }
+    client.send(&bytes);
+    wait_for("the first is in flight", || upstream.count() == 1);
+    wait_for("all are read", || sockets::has_read_everything(gateway.node.address(), client.local()) == Some(true));
+    gateway.node.signal(Signal::TERM);
+    wait_for("the listener is closed", || Client::try_connect(gateway.node.address()).is_err());
+    upstream.open_gate();
+    assert_eq!(client.read("GET").text(), "waited");
+    let mut last = None;
+    for n in 0..3 {
+        let response = client.read("POST");
+        assert_eq!((response.status, response.header("x-target")), (200, Some(format!("/p/{n}").as_str())));
+        let refused = client.read("GET");
+        assert_eq!(refused.status, 401, "{n}");
+        last = refused.header("connection").map(str::to_owned);
+    }
+    assert_eq!(last.as_deref(), Some("close"), "the last answer says so");
+    assert!(client.is_closed_by_peer());
+    assert_eq!(gateway.node.wait().code(), Some(0));
+}
+
+#[test]
 fn sigterm_answers_a_request_of_which_only_the_first_bytes_were_read() {
     let upstream = Upstream::echo();
     let site = Site::new(&Config::in_front_of(&upstream));

@@ -1,7 +1,7 @@
 //! Deadlines and limits of connections.
 
 use crate::support::request::get;
-use crate::support::{Client, Config, Gateway, Upstream, wait_for};
+use crate::support::{Client, Config, Gateway, Site, Upstream, wait_for};
 
 fn start(limits: &str) -> (Upstream, Gateway) {
     let upstream = Upstream::echo();
@@ -55,4 +55,41 @@ fn connections_beyond_the_limit_are_told_so() {
     for client in &mut inside {
         assert_eq!(client.exchange(&get("/x").bearer(&key)).status, 200);
     }
+}
+
+/// The most that a configuration may allow.
+const MAX_HEADERS: usize = 240;
+
+#[test]
+fn as_many_fields_as_can_be_allowed_are_forwarded_or_refused_by_keygate_itself() {
+    let (upstream, gateway) = start(&format!("max_headers = {MAX_HEADERS}"));
+    let key = gateway.key_add("app", "readonly");
+    // Host and Authorization are two of them.
+    let with = |fields: usize| (2..fields).fold(get("/x").bearer(&key), |r, n| r.field(&format!("X-Field-{n}"), "1"));
+    for fields in [100, MAX_HEADERS - 20, MAX_HEADERS - 1, MAX_HEADERS, MAX_HEADERS + 1, MAX_HEADERS + 50] {
+        let before = upstream.count();
+        let response = gateway.node.send(&with(fields));
+        let server = response.header("server").unwrap_or_default().to_lowercase();
+        assert!(!server.contains("pingora"), "{fields}: {:?}", response.head);
+        assert!(response.header("x-request-id").is_some(), "{fields}: {:?}", response.head);
+        if fields <= MAX_HEADERS && response.status == 200 {
+            let seen = upstream.seen().split_off(before).remove(0);
+            let ours = |name: &str| name.to_lowercase().starts_with("x-field-");
+            assert_eq!(seen.head.fields.iter().filter(|(name, _)| ours(name)).count(), fields - 2);
+            assert_eq!(seen.header("x-keygate-role"), Some("READONLY"));
+        } else {
+            assert_eq!(response.status, 431, "{fields}");
+            assert!(response.json()["type"].as_str().is_some_and(|t| t.starts_with("urn:keygate:problem:")));
+            assert_eq!(upstream.count(), before);
+        }
+    }
+}
+
+#[test]
+fn more_fields_than_can_be_handled_cannot_be_allowed() {
+    let upstream = Upstream::echo();
+    let site = Site::empty();
+    site.write_config(&Config::in_front_of(&upstream).limits(&format!("max_headers = {}", MAX_HEADERS + 1)));
+    let done = site.cli(&["check"]).expect(1);
+    assert!(format!("{}{}", done.stdout, done.stderr).contains("max_headers"), "{}{}", done.stdout, done.stderr);
 }

@@ -4,7 +4,7 @@ use crate::support::request::{get, post};
 use crate::support::{Config, Gateway, Key, Request, Upstream, request};
 
 struct Fixture {
-    _upstreams: Vec<Upstream>,
+    upstreams: Vec<Upstream>,
     gateway: Gateway,
     reader: Key,
     admin: Key,
@@ -19,7 +19,7 @@ fn start(names: &[&str], routes: &[&str]) -> Fixture {
     let config = routes.iter().fold(config, |config, route| config.route(route));
     let gateway = Gateway::start(&config);
     let (reader, admin) = (gateway.key_add("reader", "readonly"), gateway.key_add("admin", "admin"));
-    Fixture { _upstreams: upstreams, gateway, reader, admin }
+    Fixture { upstreams, gateway, reader, admin }
 }
 
 impl Fixture {
@@ -97,6 +97,64 @@ fn the_host_chooses_before_the_path() {
     }
 }
 
+const GUARDED_HOST: [&str; 2] = [
+    "host = \"secret.example\"\npath = \"/\"\nupstream = \"secret\"\naccess = \"key\"",
+    "path = \"/\"\nupstream = \"open\"\naccess = \"public\"",
+];
+
+#[test]
+fn no_spelling_of_a_host_leads_past_its_route() {
+    let f = start(&["secret", "open"], &GUARDED_HOST);
+    for host in [
+        "secret.example:80:80",
+        "secret.example::",
+        "secret.example::80",
+        "secret.example:80]",
+        "secret.example]",
+        "[secret.example]",
+        "secret.example.:80:",
+        "secret.example..",
+        "secret.example..:80",
+        "secret.example:abc",
+        "secret.example:80a",
+        "secret.example:",
+        "secret.example.:",
+        "secret.example:655360",
+        "secret.example:-1",
+        ".secret.example:80:",
+        "secret..example",
+        "secret.example,open.example",
+        "secret.example@open.example",
+        "open.example@secret.example",
+        "secret.example%2e",
+    ] {
+        let absolute = format!("GET http://{host}/x HTTP/1.0\r\n\r\n");
+        let statuses = [
+            f.status(&get("/x").host(host)),
+            f.gateway.node.send_raw(absolute.as_bytes()).status,
+            f.status(&get(&format!("http://{host}/x")).host(host)),
+        ];
+        assert_eq!(statuses, [400; 3], "{host} in Host, in absolute form, in both");
+    }
+    assert_eq!(f.upstreams.iter().map(Upstream::count).sum::<usize>(), 0);
+}
+
+#[test]
+fn case_final_dot_and_port_are_no_other_host() {
+    let f = start(&["secret", "open"], &GUARDED_HOST);
+    for host in
+        ["secret.example", "SECRET.EXAMPLE.:8080", "Secret.Example:1", "secret.example.", "secret.example:65535"]
+    {
+        assert_eq!(f.status(&get("/x").host(host)), 401, "{host}");
+        assert_eq!(f.answered(&get("/x").host(host).bearer(&f.reader)), "secret", "{host}");
+        let absolute = format!("GET http://{host}/x HTTP/1.0\r\n\r\n");
+        assert_eq!(f.gateway.node.send_raw(absolute.as_bytes()).status, 401, "{absolute:?}");
+    }
+    for host in ["open.example", "secret.example.evil", "xsecret.example", "[::1]:80", "192.0.2.1"] {
+        assert_eq!(f.answered(&get("/x").host(host)), "open", "{host}");
+    }
+}
+
 #[test]
 fn a_request_that_no_route_takes_is_404_with_or_without_a_key() {
     let f = start(
@@ -169,7 +227,13 @@ fn a_rule_that_raises_the_demand_matches_prefixes_in_any_case() {
     for target in ["/exports", "/x/export", "/expor"] {
         assert_eq!(f.status(&get(target).bearer(&f.reader)), 200, "{target}");
     }
-    assert_eq!(f.status(&request("HEAD", "/export").bearer(&f.reader)), 403, "HEAD tells what GET tells");
+    for method in ["HEAD", "QUERY"] {
+        let ask = |target: &str| request(method, target);
+        assert_eq!(f.status(&ask("/export").bearer(&f.reader)), 403, "{method} tells what GET tells");
+        assert_eq!(f.status(&ask("/EXPORT/x").bearer(&f.reader)), 403, "{method}");
+        assert_eq!(f.status(&ask("/export").bearer(&f.admin)), 200, "{method}");
+        assert_eq!(f.status(&ask("/exports").bearer(&f.reader)), 200, "{method}");
+    }
 }
 
 #[test]

@@ -33,21 +33,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
-    let directory = Directory::make(context, arguments.dir.as_deref())?;
-    let upstream = upstream::start()?;
-    let file = directory.path.join("keygate.toml");
     let listen = match arguments.listen {
-        Some(given) if given.port() != 0 => given,
+        Some(given) if given.port() != 0 => {
+            // Before anything is made or told. The gateway binds it again in a moment.
+            TcpListener::bind(given).with_context(|| format!("cannot listen on {given}"))?;
+            given
+        }
         Some(given) => free_port(given)?,
         None => free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))?,
     };
+    let directory = Directory::make(context, arguments.dir.as_deref())?;
+    let upstream = upstream::start()?;
+    let file = directory.path.join("keygate.toml");
     let metrics = free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))?;
     refuse_foreign(&file)?;
     std::fs::write(&file, configuration(listen, upstream, metrics))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let config = crate::config::load(&file)?;
     let keys = block_on(prepare(context, &config))?;
-    introduce(&keys, &directory, listen, metrics)?;
+    introduce(&keys, &directory, &context.environment.executable, listen, metrics)?;
     let master_keys = context.master_keys(&config)?;
     crate::app::serve(config, master_keys)?;
     Ok(Exit::Done)
@@ -169,6 +173,7 @@ async fn issue(lifecycle: &Lifecycle, name: &str, role: Role) -> anyhow::Result<
 fn introduce(
     [reader, admin]: &[Issued; 2],
     directory: &Directory,
+    program: &Path,
     listen: SocketAddr,
     metrics: SocketAddr,
 ) -> anyhow::Result<()> {
@@ -199,10 +204,29 @@ curl -i {url}/public/hello
 curl -s http://{metrics}/metrics | grep ^keygate_
 
 # From another terminal: last logins, and the end of every key at once
-keygate --config {file} key list
-keygate --config {file} secret regenerate
+{program} --config {file} key list
+{program} --config {file} secret regenerate
 
 Ctrl-C ends it{gone}.",
-        file = file.display()
+        program = for_shell(program),
+        file = for_shell(&file),
     ))
+}
+
+/// A path as a shell reads it back.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | ':' | '@');
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(for_shell(Path::new("/opt/keygate-1.0/keygate")), "/opt/keygate-1.0/keygate");
+        assert_eq!(for_shell(Path::new("/home/o'neil/my keys/x.toml")), r"'/home/o'\''neil/my keys/x.toml'");
+    }
 }

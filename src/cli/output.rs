@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table};
 use serde_json::Value;
 
 use super::context::Environment;
@@ -51,6 +51,11 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// Is this a terminal of fewer columns?
+    pub(super) fn is_narrower_than(self, columns: u16) -> bool {
+        self.width.is_some_and(|width| width < columns)
+    }
+
     /// A table with a header.
     pub(super) fn table(self, header: &[&str], rows: Vec<Vec<Cell>>) -> anyhow::Result<()> {
         line(&self.render(header, rows))
@@ -79,8 +84,12 @@ impl Output {
             table.set_header(header.iter().map(|text| self.heading(text)).collect::<Vec<_>>());
         }
         table.add_rows(rows);
-        for column in table.column_iter_mut() {
+        for (i, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
+            // An id in two lines cannot be copied.
+            if header.get(i) == Some(&"ID") {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
         }
         let mut text = String::new();
         for row in table.lines() {
@@ -180,6 +189,22 @@ mod tests {
             for line in text.lines() {
                 assert!(line.chars().count() <= usize::from(width), "{width}: {line:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_id_is_never_broken() {
+        let rows: Vec<Vec<Cell>> = rows()
+            .into_iter()
+            .map(|mut row| {
+                row.insert(1, cell("0123456789ab"));
+                row
+            })
+            .collect();
+        for width in 60..120 {
+            let text = output(Some(width), false).render(&["Name / Desc", "ID", "Role", "Last Login"], rows.clone());
+            assert_eq!(text.matches("0123456789ab").count(), 2, "{width}:\n{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
         }
     }
 

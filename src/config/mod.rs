@@ -1,7 +1,8 @@
 //! Configuration: the file as written (`file`, `names`), checked and completed (`resolve`, `upstreams`, `routes`,
 //! `value`) into [`Config`], and what is said when it does not hold (`error`).
 //!
-//! Everything wrong is told at once, each with file, line, column and key. Never here: the environment and command
+//! All that is wrong with values is told at once, each with file, line, column and key; text that is no TOML, and the
+//! first value of a type that its setting cannot have, end the reading there. Never here: the environment and command
 //! line, which `app` and `cli` read, and any look at what the settings point to. Called by `app`, for start-up and
 //! reload, and by `cli` for `check` and `init`.
 

@@ -20,6 +20,10 @@ use super::value::{AGE, LEASE, TIMER, count, duration, listen_address, network, 
 use super::{routes, upstreams};
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+/// Pingora, which takes the head over, holds at most 1 MiB and 256 fields, whatever is configured. keygate's own
+/// limits stay below these, because the head that it hands on has more fields than the one that it was sent.
+const MOST_HEADER_SIZE: ByteSize = ByteSize::kib(512);
+const MOST_HEADERS: usize = 240;
 const DEFAULT_METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9464);
 const DEFAULT_AUDIT_RETENTION: Duration = Duration::from_hours(365 * 24);
 
@@ -107,7 +111,7 @@ fn limits(raw: &file::Limits, report: &mut Report<'_>) -> Limits {
         "server.limits.max_header_size",
         raw.max_header_size.as_ref(),
         ByteSize::kib(32),
-        ByteSize::kib(1)..=ByteSize::mib(1),
+        ByteSize::kib(1)..=MOST_HEADER_SIZE,
     );
     Limits {
         max_connections: count(
@@ -118,7 +122,7 @@ fn limits(raw: &file::Limits, report: &mut Report<'_>) -> Limits {
             1..=10_000_000,
         ),
         max_header_size: usize::try_from(max_header_size).unwrap_or(usize::MAX),
-        max_headers: count(report, "server.limits.max_headers", raw.max_headers.as_ref(), 100, 1..=256),
+        max_headers: count(report, "server.limits.max_headers", raw.max_headers.as_ref(), 100, 1..=MOST_HEADERS),
         max_body: size(
             report,
             "server.limits.max_body",

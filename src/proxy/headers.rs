@@ -163,7 +163,8 @@ pub fn in_authorization<'a>(value: &'a [u8], decoded: &'a mut [u8; BASIC_MAX]) -
     if scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ') && is_one(token) {
         return Presented::One(token);
     }
-    if holds_ours(value) { Presented::Misplaced } else { Presented::Absent }
+    let begins = credential::is_ours(value) || credential::is_ours(token);
+    if begins || holds_ours(value) { Presented::Misplaced } else { Presented::Absent }
 }
 
 fn in_basic<'a>(token: &[u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a> {
@@ -176,7 +177,7 @@ fn in_basic<'a>(token: &[u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a>
     };
     let one = |field| match is_one(field) {
         true => Presented::One(field),
-        false if holds_ours(field) => Presented::Misplaced,
+        false if credential::is_ours(field.trim_ascii()) || holds_ours(field) => Presented::Misplaced,
         false => Presented::Absent,
     };
     one(user).and(one(password))
@@ -199,7 +200,8 @@ fn in_odd_basic(token: &[u8]) -> Presented<'static> {
     // One character alone carries no byte: lenient readers drop it.
     let whole = usual.len() - usize::from(usual.len() % 4 == 1);
     let pair = BASE64.decode(usual.get(..whole).unwrap_or_default()).unwrap_or_default();
-    if holds_ours(&pair) || holds_ours(token) { Presented::Misplaced } else { Presented::Absent }
+    let begins = credential::is_ours(pair.trim_ascii()) || credential::is_ours(token);
+    if begins || holds_ours(&pair) || holds_ours(token) { Presented::Misplaced } else { Presented::Absent }
 }
 
 /// What an `X-API-Key` value holds of ours.
@@ -208,7 +210,7 @@ pub fn in_api_key(value: &[u8]) -> Presented<'_> {
     let value = value.trim_ascii();
     match is_one(value) {
         true => Presented::One(value),
-        false if holds_ours(value) => Presented::Misplaced,
+        false if credential::is_ours(value) || holds_ours(value) => Presented::Misplaced,
         false => Presented::Absent,
     }
 }
@@ -218,11 +220,18 @@ fn is_one(value: &[u8]) -> bool {
     credential::is_ours(value) && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
-/// Does a credential of ours begin anywhere in it, where a word may begin?
+/// Fewer characters than any credential of ours has: shorter words with its prefix are somebody's names.
+const SHORTEST: usize = 40;
+
+/// Is a credential of ours anywhere in it, beginning where a word may begin?
 fn holds_ours(value: &[u8]) -> bool {
+    let is_long = |at: usize| {
+        let word = value.get(at..).unwrap_or_default().iter().take(SHORTEST);
+        word.filter(|b| b.is_ascii_alphanumeric() || **b == b'_').count() == SHORTEST
+    };
     memchr::memchr_iter(b'k', value).any(|at| {
         let inside = at > 0 && value.get(at - 1).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        !inside && credential::is_ours(value.get(at..).unwrap_or_default())
+        !inside && credential::is_ours(value.get(at..).unwrap_or_default()) && is_long(at)
     })
 }
 
@@ -266,19 +275,21 @@ mod tests {
         };
         assert_eq!(find("Bearer kg_1_x"), "one kg_1_x");
         assert_eq!(find("bEARER   kgt_x "), "one kgt_x");
+        let key = format!("kg_1_{}", "x".repeat(40));
         for lenient in [
-            "Bearer\tkg_1_x",
-            "Bearer \"kg_1_x\"",
-            "Bearer foo, Bearer kg_1_x",
-            "Token token=kg_1_x",
-            "Bearer=kg_1_x",
-            "Digest username=\"x\", kg_1_x",
-            "Bearer kg_1_x, kg_1_y",
-            "Bearer kg_1_x;",
+            format!("Bearer\t{key}"),
+            format!("Bearer \"{key}\""),
+            format!("Bearer foo, Bearer {key}"),
+            format!("Token token={key}"),
+            format!("Bearer={key}"),
+            format!("Digest username=\"x\", {key}"),
+            format!("Bearer {key}, {key}"),
+            "Bearer kg_1_x;".to_owned(),
+            "Token kg_1_x".to_owned(),
         ] {
-            assert_eq!(find(lenient), "Misplaced", "{lenient}");
+            assert_eq!(find(&lenient), "Misplaced", "{lenient}");
         }
-        for foreign in ["Bearer pkg_abc", "Bearer abc-kg_x", "Bearer package", "Digest username=\"kgb\""] {
+        for foreign in ["Bearer pkg_abc", "Bearer abc-kg_x", "Bearer package", "Digest username=\"kg_somebody\""] {
             assert_eq!(find(foreign), "Absent", "{foreign}");
         }
         assert_eq!(find("Bearer eyJ.x"), "Absent");

@@ -273,6 +273,18 @@ pub enum StoreError {
     /// The database said no, or nothing.
     #[error("the store could not {0}: {1}")]
     Database(&'static str, #[source] sqlx::Error),
+    /// The same while it was being opened.
+    #[error("the store at {at} could not {doing}: {source}{hint}")]
+    Unopened {
+        /// Its file.
+        at: String,
+        /// What it could not do.
+        doing: &'static str,
+        /// What may be behind it, where the database does not tell.
+        hint: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
 }
 
 /// The result of everything here.

@@ -1,7 +1,8 @@
 //! What an upstream answers, by the first segment of the request's path. Whatever is not listed here is answered
 //! 200 with the request's body.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
+use std::net::TcpStream;
 
 use super::upstream::{Seen, Shared};
 
@@ -18,13 +19,28 @@ pub fn before_body(seen: &Seen, out: &mut impl Write) -> io::Result<bool> {
 
 /// Is it an upgrade that is granted?
 pub fn upgrades(seen: &Seen) -> bool {
-    seen.target() == "/ws" && seen.header("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"))
+    seen.target().starts_with("/ws") && seen.header("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"))
 }
 
-/// Grants an upgrade, and sends back whatever comes.
-pub fn tunnel(input: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
-    out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
-    io::copy(input, out).map(drop)
+/// Grants an upgrade. `/ws`: sends back whatever comes. `/ws-reset`: breaks the connection when something comes.
+/// The accept value is the one of RFC 6455, section 1.3.
+pub fn tunnel(seen: &Seen, stream: &mut TcpStream, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    )?;
+    if seen.target() == "/ws-reset" {
+        // What is closed with bytes in it that nobody read is reset, not ended.
+        return stream.peek(&mut [0]).map(drop);
+    }
+    let mut block = [0; 16 << 10];
+    loop {
+        let n = stream.read(&mut block)?;
+        if n == 0 {
+            return Ok(());
+        }
+        out.write_all(&block[..n])?;
+    }
 }
 
 /// Answers. False: the connection must be closed.
@@ -64,6 +80,10 @@ pub fn answer(seen: &Seen, shared: &Shared, out: &mut impl Write) -> io::Result<
         "refuse-early" => {
             text(413, "too much for me", false, "Connection: close\r\n", out)?;
             return Ok(false);
+        }
+        "unsolicited-101" => {
+            out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nraw")?;
+            return Ok(shared.wait_at_gate());
         }
         "not-http" => {
             out.write_all(b"220 mail.example ESMTP\r\n\r\n")?;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod leaks;
 pub mod load;
+pub mod namespaces;
 pub mod node;
 pub mod request;
 pub mod site;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::leaks::Secrets;
 use super::request::{get, request};
-use super::site::keygate;
 use super::{Client, Config, PATIENCE, Request, Response, Site, wait_for, wait_for_some};
 
 /// How long a node may take to end by itself before it is killed.
@@ -61,19 +60,17 @@ impl Deref for Gateway {
 }
 
 /// A process that was told to serve, with its outputs captured.
-pub fn spawn_serve(config: &Path, stdout: &Path, stderr: &Path) -> Child {
-    let mut command = keygate();
-    command.arg("--config").arg(config).arg("serve").current_dir(config.parent().expect("a directory"));
+fn spawn(command: &mut Command, stdout: &Path, stderr: &Path) -> Child {
     command.stdout(Stdio::from(File::create(stdout).expect("a file for stdout")));
     command.stderr(Stdio::from(File::create(stderr).expect("a file for stderr")));
     command.spawn().expect("the program starts")
 }
 
 impl Node {
-    /// Starts a process and waits for its ready line.
-    pub fn start(config: &Path, number: usize, secrets: &Arc<Secrets>) -> Self {
-        let [stdout, stderr] = ["stdout", "stderr"].map(|s| config.with_file_name(format!("node-{number}.{s}")));
-        let mut child = spawn_serve(config, &stdout, &stderr);
+    /// Starts a process, which captures its outputs in this directory, and waits for its ready line.
+    pub fn start(command: &mut Command, dir: &Path, number: usize, secrets: &Arc<Secrets>) -> Self {
+        let [stdout, stderr] = ["stdout", "stderr"].map(|s| dir.join(format!("node-{number}.{s}")));
+        let mut child = spawn(command, &stdout, &stderr);
         let ready = wait_for_some("the ready line", || {
             let log = std::fs::read_to_string(&stderr).unwrap_or_default();
             if let Some(status) = child.try_wait().expect("a child") {

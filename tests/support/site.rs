@@ -108,7 +108,13 @@ impl Site {
     /// Starts a node; the first with `keygate.toml`.
     pub fn serve(&self) -> Node {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
-        Node::start(&self.path("keygate.toml"), number, &self.secrets)
+        Node::start(&mut self.command(&["serve"]), self.dir(), number, &self.secrets)
+    }
+
+    /// Starts the first node by another command, which ends in `serve`.
+    pub fn serve_by(&self, command: &mut Command) -> Node {
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed);
+        Node::start(command, self.dir(), number, &self.secrets)
     }
 
     /// Starts one more node on the same store, with its own configuration file and run directory.
@@ -116,7 +122,9 @@ impl Site {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let file = self.path(&format!("keygate-{number}.toml"));
         std::fs::write(&file, config.text(&format!("run-{number}"))).expect("writes the configuration");
-        Node::start(&file, number, &self.secrets)
+        let mut command = keygate();
+        command.arg("--config").arg(file).arg("serve").current_dir(self.dir());
+        Node::start(&mut command, self.dir(), number, &self.secrets)
     }
 
     /// A command of the program on this site, not started.

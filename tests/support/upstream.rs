@@ -213,7 +213,7 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()
             return out.shutdown(Shutdown::Both);
         }
         if answers::upgrades(&seen) {
-            return answers::tunnel(&mut wire.stream, &mut out);
+            return answers::tunnel(&seen, &mut wire.stream, &mut out);
         }
         if answers::before_body(&seen, &mut out)? {
             seen.body = wire.read_body(request_framing(&seen.head))?;

@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::credential::{KeyState, Role};
 use crate::store::KeyFilter;
 
+/// On a terminal of fewer columns than this, the ids are left out, so that the rest can be read.
+const NARROW: u16 = 60;
+
 /// List the API keys by name.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -56,8 +59,16 @@ pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments
     } else if keys.is_empty() {
         line("No API keys. Make one: keygate key add NAME --role readonly")?;
     } else {
-        let rows = keys.iter().map(|(key, usage)| view::row(context.output, key, usage, now)).collect();
-        context.output.table(&view::HEADER, rows)?;
+        let mut rows: Vec<_> = keys.iter().map(|(key, usage)| view::row(context.output, key, usage, now)).collect();
+        let mut header = view::HEADER.to_vec();
+        // The id is the widest column that may be missing: `key show` has it, and JSON.
+        if context.output.is_narrower_than(NARROW) {
+            header.remove(view::ID);
+            for row in &mut rows {
+                row.remove(view::ID);
+            }
+        }
+        context.output.table(&header, rows)?;
     }
     Ok(Exit::Done)
 }

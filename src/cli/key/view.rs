@@ -13,8 +13,8 @@ pub(super) fn key(key: &ApiKey, now: WallTime) -> Map<String, Value> {
     let fields = json!({
         "id": key.id.to_string(),
         "name": key.name,
-        "description": key.description,
         "role": key.role,
+        "description": key.description,
         "state": key.state,
         "expired": is_expired(key, now),
         "expires_at": key.policy.expires_at.map(WallTime::rfc3339),
@@ -71,6 +71,8 @@ pub(super) fn row(output: Output, key: &ApiKey, usage: &Usage, now: WallTime) ->
 
 /// The columns of [`row`].
 pub(super) const HEADER: [&str; 5] = ["Name / Desc", "ID", "Role", "Last Login", "State"];
+/// Which of them is the id.
+pub(super) const ID: usize = 1;
 
 #[cfg(test)]
 mod tests {

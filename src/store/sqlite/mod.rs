@@ -62,8 +62,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::NotInitialised`] without a file or a schema, [`StoreError::NewerSchema`],
-    /// [`StoreError::Corrupt`] for another program's database, [`StoreError::Database`].
+    /// [`StoreError::Corrupt`] for another program's database, [`StoreError::Unopened`].
     pub async fn open(path: &Path) -> Result<Self> {
+        Self::connect(path).await.map_err(row::unopened(path))
+    }
+
+    async fn connect(path: &Path) -> Result<Self> {
         let store_id = migrate::bring_up_to_date(path).await?;
         let (write, read) = (options(path, Purpose::Write), options(path, Purpose::Read));
         Ok(Self {
@@ -79,9 +83,9 @@ impl SqliteStore {
     /// Makes the file (mode 0600) and the schema, or opens the store that is there, whose id then stays.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`], and [`StoreError::Database`] when the file cannot be made.
+    /// As [`SqliteStore::open`], and [`StoreError::Unopened`] when the file cannot be made.
     pub async fn create(path: &Path, store_id: &str) -> Result<Self> {
-        migrate::create(path, store_id).await?;
+        migrate::create(path, store_id).await.map_err(row::unopened(path))?;
         Self::open(path).await
     }
 

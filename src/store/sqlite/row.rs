@@ -1,6 +1,7 @@
 //! Reading columns and naming what is wrong with them. Pure; called by the other files of this store.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Decode, Row as _, Type};
@@ -12,6 +13,23 @@ use crate::credential::{KeyId, SecretDigest};
 /// Names what the database failed to do.
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| StoreError::Database(doing, error)
+}
+
+/// Names the file that could not be opened.
+pub(super) fn unopened(path: &Path) -> impl FnOnce(StoreError) -> StoreError {
+    move |error| match error {
+        StoreError::Database(doing, source) => {
+            let hint = if cannot_open(&source) { " (permissions?)" } else { "" };
+            StoreError::Unopened { at: path.display().to_string(), doing, hint, source }
+        }
+        other => other,
+    }
+}
+
+/// `SQLITE_CANTOPEN` (14, the low byte of an extended code), which says no more than that.
+fn cannot_open(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 14)
 }
 
 /// A count or time as SQLite holds it: 63 bits.

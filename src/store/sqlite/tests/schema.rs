@@ -41,6 +41,14 @@ async fn what_is_missing_or_empty_is_not_initialised() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_opened_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    // A directory in the file's place: unlike a mode, it stops root too.
+    let error = SqliteStore::open(dir.path()).await.unwrap_err().to_string();
+    assert!(error.contains(&dir.path().display().to_string()) && error.ends_with("(permissions?)"), "{error}");
+}
+
+#[tokio::test]
 async fn creating_again_opens_what_is_there() {
     let fixture = Fixture::with_secret().await;
     let again = SqliteStore::create(&fixture.path(), "other").await.unwrap();
@@ -86,7 +94,7 @@ async fn another_programs_database_is_left_alone() {
     assert!(matches!(SqliteStore::create(&path, "x").await, Err(StoreError::Corrupt(_))));
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::write(&path, "this is not a database, but it is long enough to be taken for one").unwrap();
-    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Database(..))));
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Unopened { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
