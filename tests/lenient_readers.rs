@@ -48,6 +48,8 @@ impl Fixture {
             // Some readers pass over padding wherever it is.
             format!("Basic ={basic}"),
             format!("Basic {head}={tail}"),
+            format!("Basic YWI6={basic}"),
+            format!("Basic YWI=6{basic}"),
             format!("Basic \"{basic}\""),
             format!("Basic '{basic}'"),
             format!("Basic {url_safe}"),

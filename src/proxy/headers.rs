@@ -158,7 +158,11 @@ pub fn in_authorization<'a>(value: &'a [u8], decoded: &'a mut [u8; BASIC_MAX]) -
     let (scheme, rest) = value.split_at(end);
     let token = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"basic") {
-        return in_basic(token, decoded);
+        return match in_basic(token, decoded) {
+            // Read after a space alone, as `Bearer` is.
+            Presented::One(_) if rest.first() != Some(&b' ') => Presented::Misplaced,
+            found => found,
+        };
     }
     if scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ') && is_one(token) {
         return Presented::One(token);
@@ -188,7 +192,6 @@ fn in_basic<'a>(token: &[u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a>
 fn in_odd_basic(token: &[u8]) -> Presented<'static> {
     let usual: Vec<u8> = token
         .iter()
-        .take_while(|b| **b != b'=')
         .filter_map(|b| match b {
             b'-' => Some(b'+'),
             b'_' => Some(b'/'),

@@ -117,11 +117,10 @@ impl Route {
 
 fn rule_matches(rule: &resolved::Rule, head: &Head<'_, '_>, usual: Demand) -> bool {
     let lowers = rule.demand < usual;
-    let method_matches = rule.methods.is_empty()
-        || rule
-            .methods
-            .iter()
-            .any(|method| method.as_bytes() == head.method || (!lowers && method == "GET" && head.method == b"HEAD"));
+    let covers = |method: &String| {
+        method.as_bytes() == head.method || (!lowers && method == "GET" && matches!(head.method, b"HEAD" | b"QUERY"))
+    };
+    let method_matches = rule.methods.is_empty() || rule.methods.iter().any(covers);
     if !method_matches || (lowers && head.is_upgrade) {
         return false;
     }
