@@ -1,4 +1,4 @@
-//! [HOT: `LeaseGate`] What a node may conclude from what it read, and the one word that requests look at.
+//! **HOT: `LeaseGate`** What a node may conclude from what it read, and the one word that requests look at.
 //!
 //! Pure: no I/O, no clock, nothing asynchronous; time comes in as arguments. `member` drives [`Lease`], `proxy`
 //! asks [`LeaseGate`].
@@ -45,7 +45,7 @@ impl LeaseGate {
         Self { deadline: AtomicU64::new(0) }
     }
 
-    /// The first step of an admission decision, *before* anything is read from the keyring. [HOT]
+    /// The first step of an admission decision, *before* anything is read from the keyring. **HOT**
     ///
     /// The member puts changes into the keyring before it moves the deadline, so who has read a deadline here
     /// (acquire) reads a keyring that is at least as new as that deadline is good for. Reading the keyring first
@@ -55,7 +55,7 @@ impl LeaseGate {
         Entry(self.deadline.load(Ordering::Acquire))
     }
 
-    /// The last step of an admission decision: `now` was read from the boot clock after the verification. [HOT]
+    /// The last step of an admission decision: `now` was read from the boot clock after the verification. **HOT**
     ///
     /// The deadline that counts is the one of [`Self::enter`], and the gate must not have been fenced since.
     #[must_use]
@@ -64,7 +64,7 @@ impl LeaseGate {
     }
 
     /// Does the lease hold at `now`? For whatever looks again after a decision: when the request is about to be
-    /// sent, per retry, for readiness. [HOT] A decision itself uses [`Self::enter`] and [`Self::holds`].
+    /// sent, per retry, for readiness. **HOT** A decision itself uses [`Self::enter`] and [`Self::holds`].
     #[must_use]
     pub fn admits(&self, now: BootTime) -> bool {
         now.as_nanos() < self.deadline.load(Ordering::Acquire)

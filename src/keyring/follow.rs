@@ -1,4 +1,4 @@
-//! [COLD] Applies what the store says to the keyring: everything once, and then change by change.
+//! **COLD** Applies what the store says to the keyring: everything once, and then change by change.
 //!
 //! The only writer of the keyring; called by `fleet::member`, which alone decides when, and when the result may be
 //! relied on. Key changes go in before the generations of the same batch: a request never meets a new secret

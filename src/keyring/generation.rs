@@ -1,4 +1,4 @@
-//! [HOT] Shared secret versions in memory: at most two, the second only during a grace period.
+//! **HOT** Shared secret versions in memory: at most two, the second only during a grace period.
 
 use std::num::NonZeroU32;
 

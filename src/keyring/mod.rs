@@ -67,7 +67,7 @@ impl Keyring {
         }
     }
 
-    /// The slot of this id. [HOT]
+    /// The slot of this id. **HOT**
     pub fn find(&self, id: KeyId) -> Option<Found<'_>> {
         let index = self.index.pin().get(&id).copied()?;
         let slot = self.slot(index)?;

@@ -1,4 +1,4 @@
-//! [HOT] One API key in memory.
+//! **HOT** One API key in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! [HOT] From a presented string to a proven key.
+//! **HOT** From a presented string to a proven key.
 //!
 //! Later sight: one keyed hash over (generation, epoch, string), compared with two words of the slot.
 //! First sight: MAC under the generation, then SHA-256 of the app key against the slot's digest.

@@ -91,7 +91,7 @@ impl AccessLog {
         Ok(Self { shared })
     }
 
-    /// Queues the line of a request, or drops and counts it. Never waits for the output. \[HOT\]
+    /// Queues the line of a request, or drops and counts it. Never waits for the output. **HOT**
     pub fn log(&self, entry: &Entry<'_>) {
         let queued = LINE.try_with(|line| {
             let mut line = line.borrow_mut();

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `names` | every metric once: name, help, labels |
 //! | `registry` | [`Metrics`]: the handles of everything that is not per route or upstream |
-//! | `series` | [`RequestMetrics`], [`UpstreamMetrics`], [`ServerHealth`]: handles that live as long as the routing \[HOT\] |
+//! | `series` | [`RequestMetrics`], [`UpstreamMetrics`], [`ServerHealth`]: handles that live as long as the routing **HOT** |
 //! | `process` | figures of the process, read from `/proc/self` |
 //! | `server` | the listener of `/metrics`, `/healthz` and `/readyz` |
-//! | `access_entry` | one line of the access log \[HOT\] |
-//! | `access_text` | its texts: escaped, cut, without credentials \[HOT\] |
+//! | `access_entry` | one line of the access log **HOT** |
+//! | `access_text` | its texts: escaped, cut, without credentials **HOT** |
 //! | `access_log` | the queue and the thread that write it |
 //! | `program_log` | JSON on standard error |
 //!

@@ -108,7 +108,7 @@ impl RequestMetrics {
         &self.route
     }
 
-    /// Counts a request that was answered, `took` after its first byte. \[HOT\]
+    /// Counts a request that was answered, `took` after its first byte. **HOT**
     #[inline]
     pub fn record(&self, method: MethodClass, decision: Decision, status: StatusClass, took: Duration) {
         if let Some(count) = self.counts.get(place(method, decision, status)) {
@@ -154,7 +154,7 @@ fn counted(family: &Family, labels: &[&str], count: u64) -> Vec<MetricFamily> {
     )
 }
 
-/// The figures of one upstream. \[HOT\]
+/// The figures of one upstream. **HOT**
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     duration: Histogram,

@@ -1,4 +1,4 @@
-//! [HOT] The decision. Pure: bytes, the keyring and the lease in; a [`Permit`] or a [`Rejection`] out.
+//! **HOT** The decision. Pure: bytes, the keyring and the lease in; a [`Permit`] or a [`Rejection`] out.
 //!
 //! Both lanes call it. It allocates nothing for a request that is admitted, formats nothing, and waits for
 //! nobody. A `Permit` can be made here alone, and choosing an upstream demands one.

@@ -187,10 +187,22 @@ fn in_basic<'a>(token: &[u8], decoded: &'a mut [u8; BASIC_MAX]) -> Presented<'a>
     one(user).and(one(password))
 }
 
-/// Too long, or no Base64 in the strict sense: decoded as the most lenient reader does, without what is of no alphabet.
+/// Too long, or no Base64 in the strict sense: decoded as lenient readers do. Some pass over padding wherever it is, some
+/// begin anew after it.
 #[cold]
 fn in_odd_basic(token: &[u8]) -> Presented<'static> {
-    let usual: Vec<u8> = token
+    let holds = |bytes: &[u8]| credential::is_ours(bytes.trim_ascii()) || holds_ours(bytes);
+    let pieces = token.split(|b| *b == b'=').chain([token]);
+    if holds(token) || pieces.map(decode_leniently).any(|pair| holds(&pair)) {
+        Presented::Misplaced
+    } else {
+        Presented::Absent
+    }
+}
+
+/// Either alphabet; what is of neither is passed over.
+fn decode_leniently(text: &[u8]) -> Vec<u8> {
+    let usual: Vec<u8> = text
         .iter()
         .filter_map(|b| match b {
             b'-' => Some(b'+'),
@@ -202,9 +214,7 @@ fn in_odd_basic(token: &[u8]) -> Presented<'static> {
         .collect();
     // One character alone carries no byte: lenient readers drop it.
     let whole = usual.len() - usize::from(usual.len() % 4 == 1);
-    let pair = BASE64.decode(usual.get(..whole).unwrap_or_default()).unwrap_or_default();
-    let begins = credential::is_ours(pair.trim_ascii()) || credential::is_ours(token);
-    if begins || holds_ours(&pair) || holds_ours(token) { Presented::Misplaced } else { Presented::Absent }
+    BASE64.decode(usual.get(..whole).unwrap_or_default()).unwrap_or_default()
 }
 
 /// What an `X-API-Key` value holds of ours.
@@ -312,6 +322,7 @@ mod tests {
             format!("Basic {} {}", &odd[..4], &odd[4..]),
             format!("Basic {odd}!"),
             format!("Basic {odd}===="),
+            format!("Basic YQ=={odd}"),
             format!("Basic \"{odd}\""),
             format!("Basic {}", odd.replace('+', "-").replace('/', "_")),
         ] {

@@ -1,4 +1,4 @@
-//! What is counted and logged of a request, however it ended. [HOT: handles only; nothing is looked up by name.]
+//! What is counted and logged of a request, however it ended. **HOT: handles only; nothing is looked up by name.**
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [COLD] Writes what `record` has noted: once an interval, in sorted batches, and for the last time at the end.
+//! **COLD** Writes what `record` has noted: once an interval, in sorted batches, and for the last time at the end.
 //!
 //! Never in the way of a request: recording touches no lock and no queue of this file. What the store does not take
 //! stays in `pending`, is merged with later news of the same key (maximum and sum), and is written when the store is

@@ -1,4 +1,4 @@
-//! [HOT] Last login, use count and last address of a key: words in its slot, and a list of slots that have news.
+//! **HOT** Last login, use count and last address of a key: words in its slot, and a list of slots that have news.
 //!
 //! Recording costs one atomic addition, a few loads and stores, and nothing else: no lock, no allocation, no
 //! queue that could fill. The list is linked through the slots themselves (a stack as in Treiber 1986, whose
