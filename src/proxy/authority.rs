@@ -32,7 +32,9 @@ fn is_registered_name(name: &[u8]) -> bool {
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+    let value =
+        digits.iter().try_fold(0u32, |sum, d| d.is_ascii_digit().then(|| sum.saturating_mul(10) + u32::from(d - b'0')));
+    (1..=5).contains(&digits.len()) && value.is_some_and(|port| u16::try_from(port).is_ok())
 }
 
 #[cfg(test)]
@@ -72,6 +74,7 @@ mod tests {
             ".",
             "a.:80:",
             "a:123456",
+            "a:65536",
             "[::1",
             "::1",
             "[::1]80",

@@ -2,13 +2,8 @@
 //! general lane. Every refusal is written here, so each is a problem document, counted, logged and with a
 //! request id; and what pingora-proxy is given is always a head that keygate wrote.
 
-use std::future::poll_fn;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp as _, ServerApp};
@@ -17,7 +12,6 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 use crate::clock::BootTime;
@@ -28,21 +22,17 @@ use crate::proxy::forward::{self, Identity};
 use crate::proxy::gateway::{Connected, Gateway, Live};
 use crate::proxy::general::{Exchange, General};
 use crate::proxy::head::{self, FIELDS_MAX, Head, HeadLimits, Parsed};
-use crate::proxy::headers::{self, BASIC_MAX, Field};
+use crate::proxy::headers::BASIC_MAX;
 use crate::proxy::patience::Patience;
 use crate::proxy::reject::Rejection;
+use crate::proxy::route::Route;
 use crate::proxy::stream::ClientStream;
 use crate::proxy::telemetry::{Refused, Request};
-use crate::proxy::{path, route::Route};
+use crate::proxy::waiting::{LINGER, Waited, linger, stopped, wait, write};
+use crate::proxy::{path, request_id};
 
 /// Fields that a head is parsed into without allocating; configurations that allow more pay for it.
 const USUAL_FIELDS: usize = 101;
-
-/// How long a client is listened to after a refusal that closes the connection, so that it reads the answer
-/// before its next write breaks the connection (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-/// Bytes that are read and thrown away meanwhile.
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// The application on the data plane's listeners.
 pub struct Front {
@@ -61,13 +51,6 @@ enum Step {
     Answer { close: bool },
     /// The forwarded head is in the buffer, and this goes with it.
     Forward { exchange: Box<Exchange>, head_length: usize, framing: Framing },
-}
-
-/// How waiting for a head ended.
-enum Waited {
-    Came,
-    Gone,
-    TooLong,
 }
 
 /// What lives as long as the connection.
@@ -121,7 +104,7 @@ impl Front {
         loop {
             match self.look(&mut session, &stream) {
                 Step::More => {
-                    match wait(&mut session, &mut stream, &mut patience, stop.as_mut(), &self.gateway).await {
+                    match wait(&mut session.began, &mut stream, &mut patience, stop.as_mut(), &self.gateway).await {
                         Waited::Came => {}
                         Waited::Gone => return,
                         Waited::TooLong => {
@@ -258,7 +241,7 @@ impl Front {
         if self.gateway.telemetry.access_log.is_some() {
             request.host = head.host.into();
         }
-        if trusted && let Some(id) = given_request_id(head) {
+        if trusted && let Some(id) = request_id::given(head) {
             id.clone_into(&mut request.id);
         }
         request
@@ -266,14 +249,7 @@ impl Front {
 
     fn bare_request(&self, session: &mut Session) -> Request {
         session.requests += 1;
-        // Unique without asking for randomness at each request: process, connection, request.
-        let mut id = String::with_capacity(48);
-        for (number, digits) in [(self.gateway.process_id, 16), (session.connected.number, 1), (session.requests, 1)] {
-            if !id.is_empty() {
-                id.push('-');
-            }
-            push_hex(&mut id, number, digits);
-        }
+        let id = request_id::make(self.gateway.process_id, session.connected.number, session.requests);
         let clock = &self.gateway.clock;
         Request {
             id,
@@ -329,15 +305,6 @@ fn holds_end(bytes: &[u8], seen: usize) -> bool {
     })
 }
 
-/// Appends at least so many hexadecimal digits, without the formatting machinery: this runs once a request.
-fn push_hex(text: &mut String, number: u64, digits: u32) {
-    let needed = (u64::BITS - number.leading_zeros()).div_ceil(4).max(digits);
-    for place in (0..needed).rev() {
-        let digit = u32::try_from(number >> (4 * place) & 15).unwrap_or(0);
-        text.push(char::from_digit(digit, 16).unwrap_or('0'));
-    }
-}
-
 /// Path rules, of the route's kind, and the size of the body as far as it is told. For an odd path that the route
 /// lets through: what it might be taken for, which must not be on another route.
 fn check_route(route: &Arc<Route>, head: &Head<'_, '_>, live: &Live) -> Result<Option<Vec<u8>>, Rejection> {
@@ -358,84 +325,6 @@ fn check_route(route: &Arc<Route>, head: &Head<'_, '_>, live: &Live) -> Result<O
 /// A path that is no clear one is told so, rather than that nothing is there.
 fn route_fault(head: &Head<'_, '_>) -> Option<Rejection> {
     path::check(head.path).err().filter(|_| head.path != b"*").map(Rejection::Path)
-}
-
-/// A trusted proxy's request id, if it is of the usual characters.
-fn given_request_id<'b>(head: &Head<'_, 'b>) -> Option<&'b str> {
-    let field = head.fields.iter().find(|f| headers::classify(f.name.as_bytes()) == Field::RequestId)?;
-    let usual = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let id = field.value;
-    ((1..=128).contains(&id.len()) && id.iter().all(usual)).then(|| std::str::from_utf8(id).ok()).flatten()
-}
-
-/// Waits for more bytes, for the deadline, or for the end of the gateway.
-async fn wait(
-    session: &mut Session,
-    stream: &mut ClientStream,
-    patience: &mut Patience,
-    mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
-    gateway: &Gateway,
-) -> Waited {
-    let idle = stream.pending().is_empty();
-    {
-        let limits = &gateway.live.load().limits;
-        match session.began {
-            // The head's total deadline runs from its first byte, whatever comes in between.
-            None if !idle => {
-                session.began = Some(gateway.clock.boot());
-                patience.set(limits.header_timeout);
-            }
-            None => patience.set(limits.idle_timeout),
-            Some(_) => {}
-        }
-    }
-    poll_fn(|cx: &mut Context<'_>| {
-        match stream.poll_fill(cx) {
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::Gone),
-            Poll::Ready(Ok(_)) => return Poll::Ready(Waited::Came),
-            Poll::Pending => {}
-        }
-        // Whoever has sent nothing has nothing to lose; a head that began is waited for.
-        if idle && stop.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Waited::Gone);
-        }
-        if patience.poll_over(cx).is_ready() {
-            return Poll::Ready(if idle { Waited::Gone } else { Waited::TooLong });
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-async fn stopped(mut shutdown: ShutdownWatch) {
-    // An error means that the sender is gone: the gateway has ended.
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-async fn write(stream: &mut ClientStream, bytes: &[u8], stall: Duration) -> io::Result<()> {
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    tokio::time::timeout(stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// Tells the client that nothing more comes, and reads what it still sends, for a moment.
-async fn linger(stream: &mut ClientStream) {
-    let _ = tokio::time::timeout(LINGER, async {
-        if stream.shutdown_write().await.is_err() {
-            return;
-        }
-        let mut thrown = 0;
-        while thrown < LINGER_BYTES {
-            stream.discard();
-            match poll_fn(|cx| stream.poll_fill(cx)).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => thrown += n,
-            }
-        }
-    })
-    .await;
 }
 
 #[async_trait]

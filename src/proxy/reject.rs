@@ -383,7 +383,7 @@ mod tests {
     /// `KEYGATE_UPDATE_DOCS=1 cargo test --lib proxy::reject` writes the page anew.
     #[test]
     fn the_page_of_errors_is_that_of_this_program() {
-        let mut page = String::from(include_str!("../../docs/errors.head.md"));
+        let mut page = String::from(include_str!("errors.head.md"));
         page.push_str("\n| status | type: `urn:keygate:problem:` | title | reason (metrics, log) | connection |\n|---|---|---|---|---|\n");
         for rejection in all() {
             let Kind { reason, status, problem, title } = rejection.kind();
