@@ -43,6 +43,13 @@ impl Config {
         self
     }
 
+    /// `server.threads`; without it, 2.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.server = self.server.replacen("threads = 2", &format!("threads = {threads}"), 1);
+        self
+    }
+
     /// Lines of `[server.limits]`.
     #[must_use]
     pub fn limits(mut self, lines: &str) -> Self {
