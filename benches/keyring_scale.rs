@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use common::{Bench, Quick};
+use common::{Bench, Quick, sizes};
 use keygate::credential::KeyId;
 use keygate::keyring::IdHash;
 
@@ -32,9 +32,8 @@ const ROUNDS: usize = 7;
 
 fn main() {
     // Criterion's arguments (`--bench`, filters) do not concern this one.
-    let most: usize = std::env::var("KEYGATE_BENCH_KEYS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000_000);
     println!("| keys | what | median ns | range |\n|---|---|---|---|");
-    for keys in [10_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most) {
+    for keys in sizes() {
         maps(keys);
         keyring(keys);
     }

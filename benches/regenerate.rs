@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Bench, version};
+use common::{Bench, sizes, version};
 use keygate::credential::SharedSecret;
 use keygate::entropy::SystemEntropy;
 use keygate::keyring::{Generation, Generations};
@@ -29,10 +29,9 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() {
-    let most: usize = std::env::var("KEYGATE_BENCH_KEYS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000_000);
     println!("| keys | swap, µs | p50 before / during, ns | p99.9 before / during, ns | decisions before / during |");
     println!("|---|---|---|---|---|");
-    for keys in [10_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most) {
+    for keys in sizes() {
         measure(keys);
     }
 }

@@ -1,10 +1,11 @@
 //! Composition root: builds the services of a gateway process, starts and stops them in order.
 //!
-//! Three runtimes, so that none waits for another: pingora's threads for requests (`data_plane`); a small one of
-//! our own for lease, follower, last logins, health checks, metrics and control, which ends after the first; and
-//! the access log's thread. The environment, the clocks and the random source enter here.
+//! Nothing waits for another: pingora's threads for requests (`data_plane`); a thread for lease and follower, and a
+//! small runtime of our own for last logins, health checks, metrics and control, both of which end after the first; and
+//! the access log's thread. The clocks and the random source enter here.
 //!
-//! Start: metrics listener, store, keyring, lease, upstreams, and only then the data plane's sockets listen.
+//! Start: sockets are bound; metrics listener, store, upstreams, control socket; keyring and lease; and only then the
+//! data plane's sockets listen.
 //! Stop: not ready; accept nothing; answer what is in flight; write last logins; leave the fleet.
 
 mod control;
@@ -193,6 +194,7 @@ impl App<'_> {
         // Leases and last logins are needed as long as requests are, and no longer.
         ended.send_replace(true);
         let lost = self.control.block_on(flusher).unwrap_or_default();
+        self.metrics.usage_dropped.inc_by(lost as u64);
         // A panic in it was logged; its row is found to be gone by its lock.
         let _ = member.join();
         if let Some(log) = &gateway.telemetry.access_log {
@@ -294,9 +296,7 @@ async fn until(mut ended: watch::Receiver<bool>) {
 
 async fn purge(store: Arc<SqliteStore>, clock: Arc<dyn Clock>, retention: Option<Duration>) {
     loop {
-        let before = retention.map(|keep| {
-            crate::clock::WallTime::EPOCH.plus(clock.wall().since(crate::clock::WallTime::EPOCH.plus(keep)))
-        });
+        let before = retention.map(|keep| clock.wall().minus(keep));
         if let Err(error) = store.purge(before, CHANGES_KEPT).await {
             tracing::warn!(%error, "old audit records could not be removed; they will be next time");
         }

@@ -26,6 +26,13 @@ pub fn version(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("versions begin at 1")
 }
 
+/// The sizes to measure: up to `KEYGATE_BENCH_KEYS`, without it a million.
+#[allow(clippy::disallowed_methods, reason = "a bench is told its size by the environment")]
+pub fn sizes() -> impl Iterator<Item = usize> {
+    let most: usize = std::env::var("KEYGATE_BENCH_KEYS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000_000);
+    [10_000, 1_000_000, 10_000_000].into_iter().filter(move |n| *n <= most)
+}
+
 /// Where a decision is made, with nothing around it.
 pub struct Bench {
     pub keyring: Keyring,

@@ -105,6 +105,7 @@ proptest! {
     #[test]
     fn parsing_is_exact(text in "kg_[0-9]{1,11}_[0-9a-z]{11,13}_[0-9A-Za-z]{42,44}_[0-9a-f]{39,41}") {
         if let Some(parsed) = EncodedKey::parse(text.as_bytes()) {
+            prop_assert_eq!(EncodedKey::claim(text.as_bytes()), Some((parsed.version(), parsed.id())));
             let app_key = parsed.app_key();
             let again = format!("kg_{}_{}_{}_{}", parsed.version(), parsed.id(), &app_key.expose()[17..], &text[text.len() - 40..]);
             prop_assert_eq!(again, text);
@@ -118,7 +119,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..160)) {
-        let _ = EncodedKey::parse(&bytes);
+        let _ = (EncodedKey::parse(&bytes), EncodedKey::claim(&bytes));
         let text = String::from_utf8_lossy(&bytes);
         let _ = (AppKey::parse(&text), SharedSecret::parse(&text), OperatorToken::parse(&text), app_key_in(&text));
     }

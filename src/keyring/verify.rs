@@ -74,18 +74,20 @@ impl FingerprintKey {
 impl Keyring {
     /// Verifies a presented encoded key. Reads state and expiry from the slot at every call.
     pub fn verify(&self, presented: &[u8], clock: &dyn Clock) -> Verdict<'_> {
-        let Some(encoded) = EncodedKey::parse(presented) else { return Verdict::NotProven(NotProven::Malformed) };
-        let Some(found) = self.find(encoded.id()) else { return Verdict::NotProven(NotProven::Unknown) };
+        let malformed = Verdict::NotProven(NotProven::Malformed);
+        let Some((version, id)) = EncodedKey::claim(presented) else { return malformed };
+        let Some(found) = self.find(id) else { return Verdict::NotProven(NotProven::Unknown) };
         if found.record.state == KeyState::Deleted {
             return Verdict::NotProven(NotProven::Unknown);
         }
         let generations = self.generations.load();
         let Some(generations) = generations.as_ref() else { return Verdict::NotProven(NotProven::Unknown) };
-        let Some(generation) = generations.in_force(encoded.version(), || clock.wall_coarse()) else {
-            return stale(found, &encoded, generations.current().version());
+        let Some(generation) = generations.in_force(version, || clock.wall_coarse()) else {
+            return stale(found, presented, generations.current().version());
         };
         let fingerprint = self.fingerprint_key.fingerprint(generation.version(), found.record.epoch, presented);
         if !found.slot.is_verified(fingerprint) {
+            let Some(encoded) = EncodedKey::parse(presented) else { return malformed };
             if !encoded.mac_holds(generation.mac()) || !encoded.app_key_digest().matches(&found.record.digest) {
                 return Verdict::NotProven(NotProven::Forged);
             }
@@ -103,7 +105,8 @@ impl Keyring {
 
 /// The digest alone is checked: it proves the holder, who is then told what to do.
 #[cold]
-fn stale<'k>(found: Found<'k>, encoded: &EncodedKey<'_>, current: NonZeroU32) -> Verdict<'k> {
+fn stale<'k>(found: Found<'k>, presented: &[u8], current: NonZeroU32) -> Verdict<'k> {
+    let Some(encoded) = EncodedKey::parse(presented) else { return Verdict::NotProven(NotProven::Malformed) };
     if !encoded.app_key_digest().matches(&found.record.digest) {
         return Verdict::NotProven(NotProven::Forged);
     }

@@ -265,18 +265,6 @@ pub fn promote(path: &Path) -> Result<(), MasterKeyError> {
     sync_directory(path).map_err(failed)
 }
 
-/// Removes a pending key that was never in force.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn discard_pending(path: &Path) -> Result<(), MasterKeyError> {
-    let pending = pending_path(path);
-    match fs::remove_file(&pending) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(MasterKeyError::File("remove", pending, e)),
-        _ => Ok(()),
-    }
-}
-
 /// Makes the names in a file's directory last.
 ///
 /// # Errors

@@ -138,7 +138,10 @@ fn refusal<'k>(keyring: &Keyring, verdict: Verdict<'k>) -> (Rejection, Option<Fo
             None,
         ),
         Verdict::Stale { found, sent, current } => {
-            keyring.news.stale(found.index, &found.slot.usage, sent.get());
+            // A later version than this node's is no old one: the node is about to learn of it.
+            if sent < current {
+                keyring.news.stale(found.index, &found.slot.usage, sent.get());
+            }
             (Rejection::StaleSecret { sent: sent.get(), current: current.get() }, Some(found))
         }
         Verdict::Disabled(found) => (Rejection::KeyDisabled, Some(found)),

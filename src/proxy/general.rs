@@ -279,7 +279,7 @@ fn strip_hop_by_hop(response: &mut ResponseHeader) {
         .iter()
         .flat_map(|value| connection_options(value.as_bytes()))
         .filter(|option| {
-            !["close", "upgrade", "content-length", "transfer-encoding"]
+            !["close", "keep-alive", "upgrade", "content-length", "transfer-encoding"]
                 .iter()
                 .any(|o| option.eq_ignore_ascii_case(o.as_bytes()))
         })

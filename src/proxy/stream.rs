@@ -45,7 +45,6 @@ pub struct ClientStream {
     refusal: Option<Rejection>,
     /// The upstream has answered an upgrade with 101: what the client sends belongs to the tunnel from here on.
     tunnel_is_open: AtomicBool,
-    ended: bool,
 }
 
 impl ClientStream {
@@ -64,7 +63,6 @@ impl ClientStream {
             body_bytes: 0,
             refusal: None,
             tunnel_is_open: AtomicBool::new(false),
-            ended: false,
         }
     }
 
@@ -88,9 +86,6 @@ impl ClientStream {
             if *n == room && self.input.len() < BUFFER_MAX {
                 self.input.resize(self.input.len() * 2, 0);
             }
-        }
-        if let Poll::Ready(Ok(0)) = read {
-            self.ended = true;
         }
         read
     }
@@ -168,12 +163,6 @@ impl ClientStream {
     #[must_use]
     pub fn refusal(&self) -> Option<&Rejection> {
         self.refusal.as_ref()
-    }
-
-    /// Has the client closed its side?
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.ended
     }
 
     /// Reads the body, or, once it is over, watches for the client's end.
