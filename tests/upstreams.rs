@@ -70,6 +70,22 @@ fn a_server_that_its_health_checks_find_down_gets_nothing_until_it_is_well_again
 }
 
 #[test]
+fn with_no_server_that_is_well_the_answer_is_503_with_retry_after_and_counted() {
+    let mut upstream = Upstream::echo();
+    let config = Config::default().upstream("api", &[&upstream], HEALTH).route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("reader", "readonly");
+    let label = format!("server=\"{}\"", upstream.address());
+    upstream.kill();
+    wait_for("it is found down", || gateway.node.metric("keygate_upstream_server_healthy", &[&label]) < 0.5);
+    let response = gateway.node.get("/x", &key);
+    assert_eq!((response.status, response.header("retry-after").is_some()), (503, true));
+    assert!(response.text().contains("urn:keygate:problem:no-upstream"));
+    let failures = gateway.node.metric("keygate_upstream_failures_total", &["kind=\"no_server\""]);
+    assert!((failures - 1.0).abs() < 0.5, "{failures}");
+}
+
+#[test]
 fn when_one_of_two_servers_is_killed_under_load_only_requests_already_sent_to_it_may_fail() {
     let (a, mut b) = (Upstream::named("a"), Upstream::named("b"));
     let config = Config::default()

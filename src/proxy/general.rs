@@ -116,14 +116,17 @@ impl ProxyHttp for General {
         let exchange = ctx.exchange()?;
         self.check_lease(exchange)?;
         let upstream = &exchange.route.upstream;
-        if exchange.attempts > 0
-            && let Some(metrics) = exchange.live.upstream_metrics.get(upstream.index)
-        {
+        let metrics = exchange.live.upstream_metrics.get(upstream.index);
+        if let Some(metrics) = metrics.filter(|_| exchange.attempts > 0) {
             metrics.retried();
         }
         exchange.attempts += 1;
-        let peer = upstream.choose(&exchange.permit, exchange.server);
-        let mut peer = peer.ok_or_else(|| Error::explain(NO_SERVER, "no server of the upstream is well"))?;
+        let Some(mut peer) = upstream.choose(&exchange.permit, exchange.server) else {
+            if let Some(metrics) = metrics {
+                metrics.failed(UpstreamFailure::NoServer);
+            }
+            return Error::e_explain(NO_SERVER, "no server of the upstream is well");
+        };
         exchange.server = match peer.address() {
             PeerAddr::Inet(address) => Some(*address),
             PeerAddr::Unix(_) => None,
