@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what is missing of the named groups, from Debian's packages and the Rust registry, and nothing that is there.
+# Installs what is missing of the named groups, and nothing that is there: Debian's packages, and into target/tools
+# what comes from the registries of Rust, npm and Python.
 #
 #   .ci/install.sh build          what compiling keygate needs
-#   .ci/install.sh test           what the tests call: real clients, a real Prometheus
+#   .ci/install.sh test           what the tests call: real clients, a real Prometheus, a real browser, and checkers
+#                                 of accessibility and of the API (tests/tools)
 #   .ci/install.sh fuzz           cargo-fuzz, into target/tools
 #
 # Runs as root, or with sudo. Where it may not install, it says which packages are wanted and fails.
@@ -49,10 +51,47 @@ group_test() {
   want nghttp2-client nghttp h2load
   want prometheus prometheus promtool
   want python3 python3
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
+  want chromium chromium
+  want chromium-driver chromedriver
+  # Something to draw letters with: a browser without any measures and shows nothing.
+  [ -d /usr/share/fonts/truetype ] || packages+=(fonts-dejavu-core)
+  want nodejs node
+  want npm npm
 }
 
 group_fuzz() {
   group_build
+}
+
+# installed DIRECTORY FILE: whether the tools in this directory are those that the file names. A virtual environment does
+# not survive a move, so the place counts too. `note_installed` says so of what was put there.
+installed() {
+  [ "$(cat "$1/.installed" 2>/dev/null)" = "$(pwd)/$1 $(cat "$2")" ]
+}
+
+note_installed() {
+  printf '%s\n' "$(pwd)/$1 $(cat "$2")" >"$1/.installed"
+}
+
+# The versions are in tests/tools; nothing of it is part of keygate.
+install_test_tools() {
+  local npm=target/tools/npm python=target/tools/python
+  if ! installed "$npm" tests/tools/package-lock.json; then
+    echo "install.sh: installing tests/tools/package.json" >&2
+    rm -rf "$npm"
+    mkdir -p "$npm"
+    cp tests/tools/package.json tests/tools/package-lock.json "$npm/"
+    (cd "$npm" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >/dev/null
+    note_installed "$npm" tests/tools/package-lock.json
+  fi
+  if ! installed "$python" tests/tools/requirements.txt; then
+    echo "install.sh: installing tests/tools/requirements.txt" >&2
+    rm -rf "$python"
+    python3 -m venv "$python"
+    "$python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/tools/requirements.txt
+    note_installed "$python" tests/tools/requirements.txt
+  fi
 }
 
 # Packages of servers start them when they are installed. Nothing here wants that: tests start their own.
@@ -98,11 +137,13 @@ install_packages() {
     apt-get "${options[@]}" --no-install-recommends install $list >/dev/null </dev/null || { echo "$by_hand" >&2; exit 1; }
 }
 
-[ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 fuzz=false
+test=false
 for group in "$@"; do
   case $group in
-    build | test) "group_$group" ;;
+    build) group_build ;;
+    test) group_test; test=true ;;
     fuzz) group_fuzz; fuzz=true ;;
     *) echo "install.sh: there is no group $group" >&2; exit 2 ;;
   esac
@@ -111,4 +152,8 @@ install_packages
 
 if $fuzz && [ ! -x target/tools/bin/cargo-fuzz ]; then
   cargo install --locked --root target/tools cargo-fuzz@0.13.2
+fi
+
+if $test; then
+  install_test_tools
 fi

@@ -1,13 +1,14 @@
 //! Composition root: builds the services of a gateway process, starts and stops them in order.
 //!
 //! Nothing waits for another: pingora's threads for requests (`data_plane`); a thread for lease and follower, and a
-//! small runtime of our own for last logins, health checks, metrics and control, both of which end after the first; and
-//! the access log's thread. The clocks and the random source enter here.
+//! small runtime of our own for last logins, health checks, metrics, the admin plane and control, both of which end after
+//! the first; and the access log's thread. The clocks and the random source enter here.
 //!
-//! Start: sockets are bound; metrics listener, store, upstreams, control socket; keyring and lease; and only then the
-//! data plane's sockets listen.
-//! Stop: not ready; accept nothing; answer what is in flight; write last logins; leave the fleet.
+//! Start: sockets are bound; metrics listener, store, upstreams, control socket; keyring and lease; the admin plane; and
+//! only then the data plane's sockets listen.
+//! Stop: not ready; accept nothing; answer what is in flight; the admin plane; write last logins; leave the fleet.
 
+mod admin;
 mod control;
 mod data_plane;
 mod observer;
@@ -15,6 +16,7 @@ mod reload;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
@@ -31,12 +34,13 @@ use crate::fleet::lease::LeaseGate;
 use crate::fleet::member::{Member, Setup};
 use crate::keyring::Keyring;
 use crate::keyring::follow::{BoxError, Follower, Opener};
-use crate::lifecycle::MasterKeys;
+use crate::lifecycle::{Lifecycle, MasterKeys};
 use crate::metrics::server::{self, Readiness, Sources};
 use crate::metrics::{AccessLog, Metrics, NotReady, default_registry, names, program_log};
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::reject::Rejection;
 use crate::proxy::telemetry::Telemetry;
+use crate::store::Store as _;
 use crate::store::seal::Purpose;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::usage::flush::Flusher;
@@ -138,16 +142,22 @@ impl App<'_> {
         let lease = Arc::new(LeaseGate::closed());
         let (ended, _) = watch::channel(false);
         let metrics_address = self.serve_metrics(&phase, &keyring, &lease, &clock, &ended)?;
+        let admin = admin::bind(&self.config.admin)?;
+        let admin_address = admin.as_ref().map(admin::Bound::address);
 
         // All that may be refused comes before the node joins: then there is nothing to undo.
         let StoreLocation::Sqlite(path) = &self.config.store.location;
         let store = Arc::new(self.control.block_on(SqliteStore::open(path))?);
         let gateway = self.gateway(&keyring, &lease, &clock, &*entropy)?;
-        let reloader = Reloader::new(self.config.clone(), Arc::clone(&gateway), Arc::clone(&self.metrics));
+        let certificates = admin.as_ref().and_then(admin::Bound::certificates);
+        let reloader =
+            Reloader::new(self.config.clone(), Arc::clone(&gateway), Arc::clone(&self.metrics), certificates);
         self.control.block_on(reloader.begin());
         let reloader = Arc::new(reloader);
         let control_socket = control::bind(&self.config.server.run_dir)?;
         let stop = self.control.block_on(async { control::stop_signal() })?;
+
+        let lifecycle = admin.is_some().then(|| self.lifecycle(path, &master_keys, &clock, &entropy)).transpose()?;
 
         let observer = Arc::new(Observer(Arc::clone(&self.metrics)));
         let member = self.control.block_on(Member::join(Setup {
@@ -167,6 +177,11 @@ impl App<'_> {
             let (control, ended) = (self.control.handle().clone(), ended.subscribe());
             move || control.block_on(stay_member(member, ended))
         })?;
+        let (end_admin, _) = watch::channel(false);
+        let admin = admin.zip(lifecycle).map(|(admin, lifecycle)| {
+            let (labels, metrics) = (reloader.labels(), Arc::clone(&self.metrics));
+            self.control.spawn(admin.serve(lifecycle, labels, metrics, until(end_admin.subscribe())))
+        });
         let data_plane = match data_plane::start(&self.config, &gateway, sockets) {
             Ok(data_plane) => data_plane,
             Err(error) => {
@@ -182,7 +197,7 @@ impl App<'_> {
         self.control.spawn(control_socket.serve(Arc::clone(&reloader)));
         self.control.spawn(control::on_hangup(reloader));
         phase.set(Phase::SERVING);
-        announce(data_plane.addresses(), metrics_address);
+        announce(data_plane.addresses(), admin_address, metrics_address);
 
         self.control.block_on(stop);
         tracing::info!("stopping");
@@ -191,6 +206,9 @@ impl App<'_> {
         data_plane.stop_accepting();
         self.drain(&gateway);
         data_plane.end();
+        end_admin.send_replace(true);
+        // A panic in it was logged.
+        let _ = admin.map(|admin: JoinHandle<()>| self.control.block_on(admin));
         // Leases and last logins are needed as long as requests are, and no longer.
         ended.send_replace(true);
         let lost = self.control.block_on(flusher).unwrap_or_default();
@@ -202,6 +220,24 @@ impl App<'_> {
         }
         anyhow::ensure!(lost == 0, "the last logins of {lost} keys could not be written before the end");
         Ok(())
+    }
+
+    /// What the admin plane changes things with. On connections of its own: its lists must not keep the follower
+    /// waiting.
+    fn lifecycle(
+        &self,
+        path: &Path,
+        master: &MasterKeys,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> anyhow::Result<Lifecycle> {
+        Ok(Lifecycle {
+            store: Arc::new(self.control.block_on(SqliteStore::open(path))?),
+            locks: Arc::new(SqliteNodeLocks::new(path)),
+            master: master.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+        })
     }
 
     fn gateway(
@@ -300,6 +336,9 @@ async fn purge(store: Arc<SqliteStore>, clock: Arc<dyn Clock>, retention: Option
         if let Err(error) = store.purge(before, CHANGES_KEPT).await {
             tracing::warn!(%error, "old audit records could not be removed; they will be next time");
         }
+        if let Err(error) = store.purge_sessions(clock.wall()).await {
+            tracing::warn!(%error, "sessions that have ended could not be removed; they will be next time");
+        }
         tokio::time::sleep(PURGE_INTERVAL).await;
     }
 }
@@ -311,8 +350,8 @@ fn node_id() -> String {
 }
 
 /// The one line that says that requests are taken.
-fn announce(server: &[SocketAddr], metrics: Option<SocketAddr>) {
-    let line = serde_json::json!({ "event": "listening", "server": server, "admin": null, "metrics": metrics });
+fn announce(server: &[SocketAddr], admin: Option<SocketAddr>, metrics: Option<SocketAddr>) {
+    let line = serde_json::json!({ "event": "listening", "server": server, "admin": admin, "metrics": metrics });
     // One write: whoever waits for the line gets it whole.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -30,6 +30,7 @@
 //! | [`cli`] | the command line, one file a command | everything |
 //! | [`app`] | builds the services of a gateway, starts and stops them in order | everything |
 //! | [`proxy`] | the way of a request; `authorize` decides | credential, keyring, usage, `fleet::lease`, metrics |
+//! | [`admin`] | the page and the REST API for operators | lifecycle, fleet, store, credential, metrics |
 //! | [`lifecycle`] | the only writer of keys and secrets | fleet, store, credential |
 //! | [`fleet`] | leases, and the wait until a revocation is in force | keyring, store, credential |
 //! | [`keyring`] | keys and generations in memory | credential, `usage::record`; `follow` also store |
@@ -55,6 +56,7 @@
 //!   is sealed with the master key.
 //! - The clocks, the random source and the environment enter at `app` and `cli`, and are parameters everywhere else.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -8,6 +8,13 @@
 
 mod support;
 
+mod admin_access;
+mod admin_api;
+mod admin_contract;
+mod admin_lists;
+mod admin_refusals;
+mod admin_sessions;
+mod admin_tls;
 mod bodies;
 mod cli;
 mod conformance;
@@ -24,6 +31,10 @@ mod lenient_readers;
 mod life;
 mod limits;
 mod metrics;
+mod page_access;
+mod page_flows;
+mod page_secret;
+mod page_views;
 mod paths;
 mod policy;
 mod reload;

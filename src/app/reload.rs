@@ -1,11 +1,14 @@
-//! Applying a changed configuration file: routes, upstreams and limits, whole or not at all.
+//! Applying a changed configuration file: routes, upstreams, limits and the admin plane's certificate, whole or not at
+//! all.
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::config::resolved::Config;
+use crate::admin::tls::{self, Certificates};
+use crate::config::resolved::{Config, Route};
 use crate::metrics::{Metrics, ReloadResult};
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::upstream::Upstream;
@@ -14,13 +17,28 @@ use crate::proxy::upstream::Upstream;
 pub(super) struct Reloader {
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
+    certificates: Option<Arc<Certificates>>,
+    /// Of the routes in force.
+    labels: Arc<ArcSwap<Vec<String>>>,
     /// The configuration in force, and the health checks of its upstreams. One reload at a time.
     current: Mutex<(Config, JoinSet<()>)>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, gateway: Arc<Gateway>, metrics: Arc<Metrics>) -> Self {
-        Self { gateway, metrics, current: Mutex::new((config, JoinSet::new())) }
+    pub(super) fn new(
+        config: Config,
+        gateway: Arc<Gateway>,
+        metrics: Arc<Metrics>,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Self {
+        let labels = Arc::new(ArcSwap::from_pointee(labels(&config)));
+        Self { gateway, metrics, certificates, labels, current: Mutex::new((config, JoinSet::new())) }
+    }
+
+    /// Tells the labels of the routes that are in force.
+    pub(super) fn labels(&self) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+        let labels = Arc::clone(&self.labels);
+        Arc::new(move || labels.load().to_vec())
     }
 
     /// Begins the health checks of what is in force from the start.
@@ -54,15 +72,21 @@ impl Reloader {
         let made = tokio::task::spawn_blocking(move || {
             let config = crate::config::load(&file).map_err(|error| error.to_string())?;
             let live = Live::new(&config, &metrics).map_err(|error| error.to_string())?;
-            Ok::<_, String>((config, live))
+            let tls = config.admin.tls.as_ref().filter(|_| config.admin.listen.is_some());
+            let tls = tls.map(tls::read).transpose().map_err(|error| error.to_string())?;
+            Ok::<_, String>((config, live, tls))
         });
-        let (config, live) = made.await.map_err(|error| error.to_string())??;
+        let (config, live, tls) = made.await.map_err(|error| error.to_string())??;
         if let Some(setting) = needs_restart(&current.0, &config) {
             return Err(format!("a change of {setting} needs a restart; nothing was applied"));
         }
         let live = Arc::new(live);
         prepare(&live).await;
         self.gateway.live.store(Arc::clone(&live));
+        self.labels.store(Arc::new(labels(&config)));
+        if let (Some(certificates), Some(tls)) = (&self.certificates, tls) {
+            certificates.replace(tls);
+        }
         // The old checks end here; requests that are under way keep their own upstreams.
         *current = (config, self.watch(&live));
         Ok(())
@@ -93,6 +117,10 @@ impl Reloader {
     }
 }
 
+fn labels(config: &Config) -> Vec<String> {
+    config.routes.iter().map(Route::label).collect()
+}
+
 async fn prepare(live: &Live) {
     for upstream in &live.upstreams {
         upstream.prepare().await;
@@ -109,6 +137,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (old.store == new.store, "store"),
         (old.secrets == new.secrets, "secrets"),
         (old.usage == new.usage, "usage"),
+        (old.admin == new.admin, "admin"),
         (old.metrics == new.metrics, "metrics"),
         (old.log.access == new.log.access && old.log.level == new.log.level, "log"),
     ]

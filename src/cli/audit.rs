@@ -6,19 +6,48 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::context::{Context, block_on};
 use super::output::{self, cell, line};
-use crate::store::AuditRecord;
+use super::parse::{self, Past};
+use crate::store::{AuditQuery, AuditRecord};
 
-/// Show the latest audit records, newest first.
+/// Show audit records, newest first.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// How many at most.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: u32,
+    /// Only of those whose name or address holds this text.
+    #[arg(long, value_name = "TEXT")]
+    who: Option<String>,
+    /// Only this action (`api_key.create`), or all of a group (`api_key`).
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only what was done to this: a key's or operator's id, a secret's version.
+    #[arg(long, value_name = "ID")]
+    subject: Option<String>,
+    /// Not before this time, or this long ago (90d).
+    #[arg(long, value_name = "WHEN", value_parser = parse::past)]
+    since: Option<Past>,
+    /// Before this time, or this long ago.
+    #[arg(long, value_name = "WHEN", value_parser = parse::past)]
+    until: Option<Past>,
+    /// Only records with an id below this one: the next page.
+    #[arg(long, value_name = "ID")]
+    before: Option<u64>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = context.config()?;
-    let records = block_on(async { Ok(context.store(&config).await?.audit(arguments.limit).await?) })?;
+    let now = context.clock.wall();
+    let query = AuditQuery {
+        who: arguments.who.clone(),
+        action: arguments.action.clone(),
+        subject: arguments.subject.clone(),
+        since: arguments.since.map(|past| past.resolve(now)),
+        until: arguments.until.map(|past| past.resolve(now)),
+        before: arguments.before,
+        limit: arguments.limit,
+    };
+    let records = block_on(async { Ok(context.store(&config).await?.audit_page(&query).await?) })?;
     if context.output.is_json() {
         output::json(&json!({ "audit": records.iter().map(record).collect::<Vec<_>>() }))?;
         return Ok(Exit::Done);

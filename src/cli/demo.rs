@@ -1,4 +1,4 @@
-//! `keygate demo`: a gateway in front of a small API of its own, with two keys and `curl` lines to try.
+//! `keygate demo`: a gateway in front of a small API of its own, with two keys, `curl` lines to try and the page.
 
 use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,14 +12,16 @@ use super::Exit;
 use super::context::{Context, actor, block_on};
 use super::init::{self, Made};
 use super::output::line;
+use crate::admin::state::Origin;
 use crate::config::Config;
-use crate::credential::{KeyName, Policy, Role};
+use crate::credential::{KeyName, OperatorToken, Policy, Role};
 use crate::fleet::revoke::Wait;
-use crate::lifecycle::{Issued, Lifecycle, NewApiKey};
+use crate::lifecycle::{Issued, LINK_AT_MOST, Lifecycle, NewApiKey};
+use crate::store::OperatorRole;
 
 mod upstream;
 
-/// Try keygate: a gateway in front of a small built-in API, with two keys and curl lines that work.
+/// Try keygate: a gateway in front of a small built-in API, with two keys, curl lines that work, and the page.
 ///
 /// Makes everything in a temporary directory, which is removed at the end; Ctrl-C ends it.
 #[derive(Args)]
@@ -45,13 +47,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
     let directory = Directory::make(context, arguments.dir.as_deref())?;
     let upstream = upstream::start()?;
     let file = directory.path.join("keygate.toml");
+    let admin = free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)))?;
     let metrics = free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))?;
     refuse_foreign(&file)?;
-    std::fs::write(&file, configuration(listen, upstream, metrics))
+    std::fs::write(&file, configuration(listen, upstream, admin, metrics))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let config = crate::config::load(&file)?;
-    let keys = block_on(prepare(context, &config))?;
-    introduce(&keys, &directory, &context.environment.executable, listen, metrics)?;
+    let made = block_on(prepare(context, &config, admin))?;
+    introduce(&made, &directory, &context.environment.executable, listen, metrics)?;
     let master_keys = context.master_keys(&config)?;
     crate::app::serve(config, master_keys)?;
     Ok(Exit::Done)
@@ -111,7 +114,7 @@ fn refuse_foreign(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn configuration(listen: SocketAddr, upstream: SocketAddr, metrics: SocketAddr) -> String {
+fn configuration(listen: SocketAddr, upstream: SocketAddr, admin: SocketAddr, metrics: SocketAddr) -> String {
     format!(
         r#"{MARK}
 [server]
@@ -141,6 +144,9 @@ url = "sqlite:keygate.db"
 [secrets]
 master_key_file = "master.key"
 
+[admin]
+listen = "{admin}"
+
 [metrics]
 listen = "{metrics}"
 
@@ -151,13 +157,27 @@ level = "warn"
     )
 }
 
-/// A READONLY and an ADMIN key; ones that an earlier run made get new app keys.
-async fn prepare(context: &Context, config: &Config) -> anyhow::Result<[Issued; 2]> {
+/// What there is to try.
+struct Prepared {
+    reader: Issued,
+    admin: Issued,
+    /// The page.
+    origin: Origin,
+    /// Opens it once.
+    login: OperatorToken,
+}
+
+/// A READONLY and an ADMIN key; ones that an earlier run made get new app keys. And a way into the page.
+async fn prepare(context: &Context, config: &Config, page: SocketAddr) -> anyhow::Result<Prepared> {
     init::prepare(context, config, &mut Made::default()).await?;
     let lifecycle = context.lifecycle(config).await?;
     let reader = issue(&lifecycle, "demo-reader", Role::ReadOnly).await?;
     let admin = issue(&lifecycle, "demo-admin", Role::Admin).await?;
-    Ok([reader, admin])
+    let operators = lifecycle.store.operators().await?;
+    let operator = operators.into_iter().find(|operator| operator.role == OperatorRole::Admin);
+    let operator = operator.context("there is no operator with the role admin")?;
+    let (login, _) = lifecycle.login_link(operator.id, LINK_AT_MOST, &actor()).await?;
+    Ok(Prepared { reader, admin, origin: Origin::of(page, false), login })
 }
 
 async fn issue(lifecycle: &Lifecycle, name: &str, role: Role) -> anyhow::Result<Issued> {
@@ -171,19 +191,24 @@ async fn issue(lifecycle: &Lifecycle, name: &str, role: Role) -> anyhow::Result<
 }
 
 fn introduce(
-    [reader, admin]: &[Issued; 2],
+    made: &Prepared,
     directory: &Directory,
     program: &Path,
     listen: SocketAddr,
     metrics: SocketAddr,
 ) -> anyhow::Result<()> {
     let url = format!("http://{listen}");
-    let (reader, admin) = (&*reader.encoded_key, &*admin.encoded_key);
+    let (reader, admin) = (&*made.reader.encoded_key, &*made.admin.encoded_key);
+    let page = made.origin.login_link(made.login.expose());
     let file = directory.path.join("keygate.toml");
     let gone = if directory.is_temporary { " and removes its files" } else { "" };
     line(&format!(
         "\
 keygate listens on {url} in a moment, in front of a small API that says what reached it.
+
+The page      {origin}
+  This link logs in, once, within 10 minutes:
+  {page}
 
 READONLY key  {reader}
 ADMIN key     {admin}
@@ -208,6 +233,7 @@ curl -s http://{metrics}/metrics | grep ^keygate_
 {program} --config {file} secret regenerate
 
 Ctrl-C ends it{gone}.",
+        origin = made.origin,
         program = for_shell(program),
         file = for_shell(&file),
     ))

@@ -16,15 +16,14 @@ use serde_json::json;
 
 use super::Exit;
 use super::context::{Context, actor, block_on};
-use super::operator::{self, OperatorRole};
 use super::output::{self, line};
 use crate::config::resolved::{Config, StoreLocation};
-use crate::credential::{OperatorToken, SharedSecret};
-use crate::lifecycle::MasterKeys;
+use crate::credential::{KeyName, OperatorToken, SharedSecret};
 use crate::lifecycle::master_key::{self, MasterKeyError, Source};
+use crate::lifecycle::{self, MasterKeys};
 use crate::store::seal::{MasterKey, Purpose};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Actor, Audit, Operator, Store as _, StoreError};
+use crate::store::{Actor, Audit, Operator, OperatorRole, Store as _, StoreError};
 
 /// Make a gateway: configuration, master key, store, shared secret, first operator.
 ///
@@ -118,7 +117,8 @@ pub(super) async fn prepare(context: &Context, config: &Config, made: &mut Made)
     let actor = actor();
     ensure_secret(context, &store, &master, &actor, made).await?;
     if store.operators().await?.is_empty() {
-        let created = operator::create(context, &store, "admin", OperatorRole::Admin, &actor).await?;
+        let (clock, entropy, name): (_, _, KeyName) = (&*context.clock, &*context.entropy, "admin".parse()?);
+        let created = lifecycle::add_operator(&store, clock, entropy, &name, OperatorRole::Admin, &actor).await?;
         made.note("operator", &created.0.name, true);
         made.operator = Some(created);
     } else {

@@ -59,6 +59,35 @@ pub(super) fn when(text: &str) -> Result<When, String> {
     })
 }
 
+/// A point in time that was, as people give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// `90d`: ago.
+    Ago(Duration),
+    /// RFC 3339.
+    At(WallTime),
+}
+
+impl Past {
+    /// The moment it means.
+    pub(super) fn resolve(self, now: WallTime) -> WallTime {
+        match self {
+            Self::Ago(duration) => now.minus(duration),
+            Self::At(at) => at,
+        }
+    }
+}
+
+/// A duration before now, or an RFC 3339 time (a date alone is its beginning in UTC).
+pub(super) fn past(text: &str) -> Result<Past, String> {
+    if let Ok(duration) = humantime::parse_duration(text) {
+        return Ok(Past::Ago(duration));
+    }
+    rfc3339(text).map(Past::At).ok_or_else(|| {
+        "expected a time such as 2027-01-31T12:00:00Z, a date such as 2027-01-31, or a duration such as 90d".to_owned()
+    })
+}
+
 fn rfc3339(text: &str) -> Option<WallTime> {
     if !text.is_ascii() {
         return None;
@@ -137,6 +166,14 @@ mod tests {
         assert_eq!(When::At(WallTime::from_millis(1_001)).resolve(now).unwrap(), Some(WallTime::from_millis(1_001)));
         assert!(When::At(now).resolve(now).is_err());
         assert_eq!(When::Never.resolve(now).unwrap(), None);
+    }
+
+    #[test]
+    fn the_past_is_a_time_or_how_long_ago() {
+        let now = WallTime::from_millis(10_000);
+        assert_eq!(past("4s").unwrap().resolve(now), WallTime::from_millis(6_000));
+        assert_eq!(past("1970-01-01T00:00:02Z").unwrap().resolve(now), WallTime::from_millis(2_000));
+        assert!(past("yesterday").is_err());
     }
 
     #[test]

@@ -29,13 +29,14 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) secrets: Secrets,
     pub(super) usage: Usage,
+    pub(super) admin: Admin,
     pub(super) metrics: Metrics,
     pub(super) log: Log,
 }
 
 pub(super) static ROOT: Names = Names {
-    fields: &["server", "upstream", "route", "store", "secrets", "usage", "metrics", "log"],
-    later: &[("token_exchange", "token exchange"), ("admin", "the admin listener"), RATE_LIMIT, RATE_LIMITS],
+    fields: &["server", "upstream", "route", "store", "secrets", "usage", "admin", "metrics", "log"],
+    later: &[("token_exchange", "token exchange"), RATE_LIMIT, RATE_LIMITS],
     inner: &[
         ("server", Shape::Table, &SERVER),
         ("upstream", Shape::Tables, &UPSTREAM),
@@ -43,6 +44,7 @@ pub(super) static ROOT: Names = Names {
         ("store", Shape::Table, &STORE),
         ("secrets", Shape::Table, &SECRETS),
         ("usage", Shape::Table, &USAGE),
+        ("admin", Shape::Table, &ADMIN),
         ("metrics", Shape::Table, &METRICS),
         ("log", Shape::Table, &LOG),
     ],
@@ -223,6 +225,34 @@ pub(super) struct Usage {
 }
 
 pub(super) static USAGE: Names = Names { fields: &["flush_interval"], later: &[], inner: &[] };
+
+/// `[admin]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: Given<String>,
+    pub(super) hosts: Vec<Spanned<String>>,
+    pub(super) session_idle: Given<Quantity>,
+    pub(super) session_max: Given<Quantity>,
+    pub(super) request_timeout: Given<Quantity>,
+    pub(super) tls: Option<Spanned<AdminTls>>,
+}
+
+pub(super) static ADMIN: Names = Names {
+    fields: &["listen", "hosts", "session_idle", "session_max", "request_timeout", "tls"],
+    later: &[],
+    inner: &[("tls", Shape::Table, &ADMIN_TLS)],
+};
+
+/// `[admin.tls]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AdminTls {
+    pub(super) certificate: Given<String>,
+    pub(super) key: Given<String>,
+}
+
+pub(super) static ADMIN_TLS: Names = Names { fields: &["certificate", "key"], later: &[], inner: &[] };
 
 /// `[metrics]`.
 #[derive(Default, Deserialize)]

@@ -6,6 +6,7 @@
 //! line, which `app` and `cli` read, and any look at what the settings point to. Called by `app`, for start-up and
 //! reload, and by `cli` for `check` and `init`.
 
+mod admin;
 mod error;
 mod file;
 mod names;

@@ -17,7 +17,7 @@ use super::file::{self, Given, Quantity, Raw};
 use super::names::alike;
 use super::resolved::{Config, Limits, Log, Metrics, Secrets, Server, Store, StoreLocation, Usage};
 use super::value::{AGE, LEASE, TIMER, count, duration, listen_address, network, reaches, size, text};
-use super::{routes, upstreams};
+use super::{admin, routes, upstreams};
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 /// Pingora, which takes the head over, holds at most 1 MiB and 256 fields, whatever is configured. keygate's own
@@ -32,6 +32,8 @@ pub(super) fn resolve(raw: &Raw, file: &Path, report: &mut Report<'_>) -> Config
     let directory = file.parent().unwrap_or(Path::new(""));
     let server = server(&raw.server, directory, report);
     let metrics = metrics(&raw.metrics, &raw.server, &server.listen, report);
+    let taken = admin::Taken { server: &server.listen, metrics: metrics.listen, raw };
+    let admin = admin::admin(&raw.admin, &taken, directory, report);
     let upstreams = upstreams::upstreams(&raw.upstream, &server, report);
     let routes = routes::routes(&raw.route, &raw.upstream, report);
     Config {
@@ -50,6 +52,7 @@ pub(super) fn resolve(raw: &Raw, file: &Path, report: &mut Report<'_>) -> Config
                 &TIMER,
             ),
         },
+        admin,
         metrics,
         log: log(&raw.log, report),
     }

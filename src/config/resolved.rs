@@ -27,6 +27,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[usage]`.
     pub usage: Usage,
+    /// `[admin]`.
+    pub admin: Admin,
     /// `[metrics]`.
     pub metrics: Metrics,
     /// `[log]`.
@@ -202,6 +204,32 @@ pub enum Secrets {
 pub struct Usage {
     /// Between two flushes of last logins.
     pub flush_interval: Duration,
+}
+
+/// `[admin]`: page and REST API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; `None`: off.
+    pub listen: Option<SocketAddr>,
+    /// Further names and addresses by which browsers reach it: lower case, without port.
+    pub hosts: Vec<String>,
+    /// How long a session lasts without a request.
+    pub session_idle: Duration,
+    /// How long a session lasts at most.
+    pub session_max: Duration,
+    /// For the head of a request, for its body, and for making the answer; waiting for nodes is not counted.
+    pub request_timeout: Duration,
+    /// `[admin.tls]`; `None`: plain HTTP.
+    pub tls: Option<AdminTls>,
+}
+
+/// `[admin.tls]`: files in PEM form, read again at each reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminTls {
+    /// The certificate, then those that lead to its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// `[metrics]`.

@@ -61,6 +61,10 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!((config.store.lease, config.store.audit_retention), (seconds(30), Some(seconds(365 * 86_400))));
     assert_eq!(config.secrets, Secrets::File("/etc/keygate/master.key".into()));
     assert_eq!(config.usage.flush_interval, seconds(1));
+    let admin = &config.admin;
+    assert_eq!((admin.listen, &admin.hosts), (Some("127.0.0.1:8081".parse().unwrap()), &Vec::new()));
+    assert_eq!([admin.session_idle, admin.session_max, admin.request_timeout], [1800, 43_200, 30].map(seconds));
+    assert_eq!(admin.tls, None);
     assert_eq!(config.metrics.listen, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!((config.log.access, config.log.level), (true, tracing::Level::INFO));
 }
@@ -94,6 +98,8 @@ fn the_commented_settings_of_the_reference_file_hold() {
     let config = sound(&given);
     let implied = sound(&MINIMAL.replace("[[route]]", "health = { path = \"/healthz\" }\n[[route]]"));
     assert_eq!(config.upstreams, implied.upstreams, "the values of health are the defaults");
+    let tls = config.admin.tls.unwrap();
+    assert_eq!((tls.certificate, tls.key), ("/etc/keygate/admin.pem".into(), "/etc/keygate/admin.key".into()));
     assert_eq!(config.routes[0].host.as_deref(), Some("api.example.org"));
     assert_eq!(config.routes[0].rules[0].demand, Demand::Role(Role::ReadOnly));
 }

@@ -17,6 +17,7 @@ mod digest;
 mod encoded_key;
 mod key_id;
 mod operator_token;
+mod session_token;
 mod shared_secret;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use digest::SecretDigest;
 pub use encoded_key::{ENCODED_KEY_MAX, EncodedKey, app_key_in, encode};
 pub use key_id::{KeyId, KeyIdError};
 pub use operator_token::OperatorToken;
+pub use session_token::SessionToken;
 pub use shared_secret::{MacKey, SharedSecret};
 
 /// Bytes of the truncated HMAC in an encoded key: 160 bits.

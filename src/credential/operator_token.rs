@@ -20,7 +20,11 @@ pub struct OperatorToken {
 impl OperatorToken {
     /// A new random token with a new id.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let id = KeyId::draw(entropy);
+        Self::generate_for(KeyId::draw(entropy), entropy)
+    }
+
+    /// A new random token for an operator that is there already.
+    pub fn generate_for(id: KeyId, entropy: &dyn Entropy) -> Self {
         let mut text = [b'_'; LEN];
         text[..4].copy_from_slice(b"kgo_");
         text[4..4 + KEY_ID_LEN].copy_from_slice(&id.text());

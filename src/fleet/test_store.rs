@@ -14,8 +14,9 @@ use crate::credential::{KeyId, KeyState, Policy, Role, SecretDigest, SharedSecre
 use crate::entropy::{Entropy as _, SystemEntropy};
 use crate::store::seal::{MasterKey, Purpose};
 use crate::store::{
-    ApiKey, Audit, AuditRecord, Change, Changes, Head, KeyFilter, KeyUpdate, NewKey, NodeLocks, NodeRow, Operator,
-    RenewalReading, Result, SecretVersion, Secrets, Snapshot, Store, StoreError, Usage, UsageDelta,
+    ApiKey, Audit, AuditQuery, AuditRecord, Change, Changes, Head, KeyCounts, KeyPage, KeyQuery, KeyUpdate, NewKey,
+    NodeLocks, NodeRow, Operator, RenewalReading, Result, SecretVersion, Secrets, Session, Snapshot, Store, StoreError,
+    Usage, UsageDelta,
 };
 
 pub(crate) const STORE_ID: &str = "fake";
@@ -289,11 +290,23 @@ impl Store for FakeStore {
         unimplemented!()
     }
 
-    async fn keys(&self, _: &KeyFilter) -> Result<Vec<(ApiKey, Usage)>> {
+    async fn key_page(&self, _: &KeyQuery) -> Result<KeyPage> {
         unimplemented!()
     }
 
-    async fn audit(&self, _: u32) -> Result<Vec<AuditRecord>> {
+    async fn key_counts(&self, _: WallTime) -> Result<KeyCounts> {
+        unimplemented!()
+    }
+
+    async fn audit_page(&self, _: &AuditQuery) -> Result<Vec<AuditRecord>> {
+        unimplemented!()
+    }
+
+    async fn operator(&self, _: KeyId) -> Result<Option<Operator>> {
+        unimplemented!()
+    }
+
+    async fn session(&self, _: &SecretDigest) -> Result<Option<(Session, Operator)>> {
         unimplemented!()
     }
 
@@ -330,6 +343,38 @@ impl Store for FakeStore {
     }
 
     async fn insert_operator(&self, _: &Operator, _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn remove_operator(&self, _: KeyId, _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn rotate_operator(&self, _: KeyId, _: SecretDigest, _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn insert_session(&self, _: &Session, _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn touch_session(&self, _: &SecretDigest, _: WallTime) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn remove_session(&self, _: &SecretDigest, _: Option<&Audit<'_>>) -> Result<bool> {
+        unimplemented!()
+    }
+
+    async fn insert_login_link(&self, _: SecretDigest, _: KeyId, _: WallTime, _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn take_login_link(&self, _: &SecretDigest, _: WallTime) -> Result<Option<Operator>> {
+        unimplemented!()
+    }
+
+    async fn purge_sessions(&self, _: WallTime) -> Result<()> {
         unimplemented!()
     }
 }

@@ -1,4 +1,4 @@
-//! What changes API keys and the shared secret: the only writer of either.
+//! What changes API keys, the shared secret and operators: the only writer of any of them.
 //!
 //! A change is one transaction of the store, audit record included. Afterwards a change that takes authority away
 //! waits as a revocation until no node can act on the old authority (`fleet::revoke`); one that gives authority
@@ -11,6 +11,7 @@ mod change;
 mod create;
 mod delete;
 pub mod master_key;
+mod operator;
 mod regenerate;
 mod roll;
 mod secret;
@@ -32,6 +33,7 @@ use crate::store::{Actor, ApiKey, Audit, Head, NodeLocks, Store, StoreError};
 
 pub use create::NewApiKey;
 pub use master_key::{MasterKeyError, MasterKeys};
+pub use operator::{LINK_AT_MOST, add_operator};
 pub use regenerate::Regenerated;
 pub use secret::RevealedSecret;
 pub use update::{KeyChange, Limit};

@@ -14,7 +14,7 @@
 //!
 //! Never here: any decision, any I/O on the data plane, any value from a client as a label. Every label is one of
 //! the enumerations below, a name from the configuration or a constant of the program, so the number of series is
-//! bounded by the configuration. `app` makes these things; `proxy`, `keyring`, `usage` and `fleet` use their handles.
+//! bounded by the configuration. `app` makes these things; `proxy`, `keyring`, `usage`, `fleet` and `admin` use their handles.
 
 /// Makes an enumeration whose variants are the values of a label, or of another set of words that must not change.
 macro_rules! words {
@@ -177,6 +177,18 @@ words! {
         Applied = "applied",
         /// It was refused; the one before it is still in force.
         Refused = "refused",
+    }
+}
+
+words! {
+    /// How a login at the admin plane ended.
+    LoginOutcome {
+        /// A session was opened.
+        Accepted = "accepted",
+        /// The token was none, or no longer.
+        Refused = "refused",
+        /// It was not looked at: too many had failed from the same address.
+        Slowed = "slowed",
     }
 }
 

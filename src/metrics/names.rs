@@ -104,6 +104,10 @@ families! {
         "Events that should never happen and that somebody must look at.";
     CONFIG_RELOADS: Counter "keygate_config_reloads_total" ["result"]
         "Changes of the configuration while running.";
+    ADMIN_REQUESTS: Counter "keygate_admin_requests_total" ["method", "status"]
+        "Requests to the admin plane that were answered; combinations that never occurred are left out.";
+    ADMIN_LOGINS: Counter "keygate_admin_logins_total" ["outcome"]
+        "Logins by token, and tokens in requests that were refused.";
     ACCESS_LOG_DROPPED: Counter "keygate_access_log_dropped_total" []
         "Entries of the access log that were dropped because it could not be written fast enough, or at all.";
     PANICS: Counter "keygate_panics_total" []
@@ -144,7 +148,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::metrics::{Alarm, Decision, MethodClass, ReloadResult, StatusClass, StoreOperation, UpstreamFailure};
+    use crate::metrics::{
+        Alarm, Decision, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation, UpstreamFailure,
+    };
 
     const BEGIN: &str = "<!-- begin: made from src/metrics/names.rs -->\n";
     const END: &str = "<!-- end -->\n";
@@ -183,6 +189,7 @@ mod tests {
             ("state", "`active`, `disabled`".to_owned()),
             ("operation", values!(StoreOperation)),
             ("result", values!(ReloadResult)),
+            ("outcome", values!(LoginOutcome)),
             ("version", "of keygate".to_owned()),
         ]
     }

@@ -11,7 +11,7 @@ use pingora_prometheus::prometheus::{
 use super::names::{self, Family};
 use super::process::ProcessFigures;
 use super::series::{Live, RequestMetrics, ServerHealth, UpstreamMetrics};
-use super::{Alarm, ReloadResult, StoreOperation};
+use super::{Alarm, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation};
 use crate::credential::{KeyState, Role};
 
 /// Why metrics could not be set up.
@@ -66,6 +66,8 @@ pub struct Metrics {
     reloads: Box<[IntCounter]>,
     store_errors: Box<[IntCounter]>,
     alarms: Box<[IntCounter]>,
+    admin_requests: IntCounterVec,
+    admin_logins: Box<[IntCounter]>,
     routes: Live<String, RequestMetrics>,
     upstreams: Live<String, UpstreamMetrics>,
     servers: Live<(String, String), ServerHealth>,
@@ -105,6 +107,11 @@ impl Metrics {
             reloads: counters(registry, &names::CONFIG_RELOADS, ReloadResult::ALL.iter().map(|r| r.as_str()))?,
             store_errors: counters(registry, &names::STORE_ERRORS, StoreOperation::ALL.iter().map(|o| o.as_str()))?,
             alarms: counters(registry, &names::ALARMS, Alarm::ALL.iter().map(|a| a.as_str()))?,
+            admin_requests: registered(
+                registry,
+                IntCounterVec::new(names::ADMIN_REQUESTS.opts(), names::ADMIN_REQUESTS.labels)?,
+            )?,
+            admin_logins: counters(registry, &names::ADMIN_LOGINS, LoginOutcome::ALL.iter().map(|o| o.as_str()))?,
             routes: registered(registry, Live::new(&[names::REQUESTS, names::REQUEST_DURATION])?)?,
             upstreams: registered(
                 registry,
@@ -160,6 +167,16 @@ impl Metrics {
     /// Counts an alarm.
     pub fn alarm(&self, alarm: Alarm) {
         count(&self.alarms, alarm.index());
+    }
+
+    /// Counts an answer of the admin plane.
+    pub fn admin_answered(&self, method: MethodClass, status: StatusClass) {
+        self.admin_requests.with_label_values(&[method.as_str(), status.as_str()]).inc();
+    }
+
+    /// Counts a login at the admin plane.
+    pub fn admin_login(&self, outcome: LoginOutcome) {
+        count(&self.admin_logins, outcome.index());
     }
 
     /// A change was applied `took` after it was seen.
@@ -256,6 +273,7 @@ mod tests {
         let metrics = Metrics::new(&registry, &["no_key", "bad_path"]).unwrap();
         let route = metrics.route("/").unwrap();
         route.record(MethodClass::Get, Decision::Admitted, StatusClass::Success, Duration::from_millis(1));
+        metrics.admin_answered(MethodClass::Get, StatusClass::Success);
         let _upstream = metrics.upstream("api").unwrap();
         let _server = metrics.server("api", "127.0.0.1:1").unwrap();
 

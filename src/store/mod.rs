@@ -6,224 +6,25 @@
 //!
 //! Called by `lifecycle` (changes), `fleet` (leases), `keyring::follow`, `usage::flush`. Never by the data plane.
 
+mod operator;
+mod query;
+mod rows;
 pub mod seal;
 pub mod sqlite;
-
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::clock::WallTime;
-use crate::credential::{KeyId, KeyName, KeyState, Policy, Role, SecretDigest};
+use crate::credential::{KeyId, SecretDigest};
 
-/// The store-wide counter: how many changes there were, and which was the last.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Head {
-    /// Changes so far.
-    pub revision: u64,
-    /// Random, 32 hexadecimal digits; tells apart two histories with the same count (failover, restore).
-    pub change_id: String,
-}
-
-/// An API key as stored.
-#[derive(Clone, Debug)]
-pub struct ApiKey {
-    /// Public, never reused.
-    pub id: KeyId,
-    /// "Application Name". Of a tombstone, the name it had.
-    pub name: KeyName,
-    /// Free text.
-    pub description: String,
-    /// What it may do.
-    pub role: Role,
-    /// Active, disabled or deleted.
-    pub state: KeyState,
-    /// When, from where and to which routes.
-    pub policy: Policy,
-    /// SHA-256 of the app key; [`SecretDigest::ERASED`] in a tombstone.
-    pub digest: SecretDigest,
-    /// Raised by roll, disable, enable, delete and whatever else takes authority away.
-    pub epoch: u32,
-    /// When it was made.
-    pub created_at: WallTime,
-    /// When it was last changed.
-    pub updated_at: WallTime,
-    /// The revision of its last change.
-    pub revision: u64,
-}
-
-/// What is known of a key's use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Time of the last admitted request.
-    pub last_login: Option<WallTime>,
-    /// Its client address.
-    pub last_address: Option<String>,
-    /// Admitted requests.
-    pub use_count: u64,
-    /// The old shared secret version that it was last seen sending, and when.
-    pub stale: Option<(u32, WallTime)>,
-}
-
-/// One key's use since the last flush: `last_login = max`, `use_count +=`.
-#[derive(Clone, Debug)]
-pub struct UsageDelta {
-    /// Whose.
-    pub id: KeyId,
-    /// What to merge in.
-    pub usage: Usage,
-}
-
-/// A shared secret version as stored.
-#[derive(Clone, Debug)]
-pub struct SecretVersion {
-    /// 1, 2, 3, …
-    pub version: NonZeroU32,
-    /// XChaCha20-Poly1305 (see [`seal`]); `None` once retired and erased.
-    pub sealed: Option<Vec<u8>>,
-    /// When it was made.
-    pub created_at: WallTime,
-    /// For the previous version: until when it is still accepted. `None` for the current one.
-    pub grace_until: Option<WallTime>,
-}
-
-/// The shared secrets that can still verify something.
-#[derive(Clone, Debug)]
-pub struct Secrets {
-    /// What keys are encoded with now.
-    pub current: SecretVersion,
-    /// The version before, during a grace period.
-    pub previous: Option<SecretVersion>,
-}
-
-/// Everything a node must hold before it may admit, but the keys (those are streamed).
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The counter that the keys and secrets belong to.
-    pub head: Head,
-    /// The secrets.
-    pub secrets: Secrets,
-}
-
-/// One change, as a follower learns of it.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// This key is now so.
-    Key(Box<ApiKey>),
-    /// The secrets are now so.
-    Secrets(Secrets),
-    /// A kind that this binary does not know: a newer one wrote it. The node must fence itself.
-    Unknown(String),
-}
-
-/// What a follower gets for "what came after revision r".
-#[derive(Clone, Debug)]
-pub enum Changes {
-    /// These, in order, and the counter after them.
-    Since(Vec<Change>, Head),
-    /// History before the horizon was purged, or there is more than is worth listing: load everything anew.
-    Reload,
-    /// r is not of this history (failover, restore): nothing that was applied can be relied on.
-    OtherHistory,
-}
-
-/// Who does something, from where; written into the audit record.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// `operator:<id>`, `cli:<user>`, `system`.
-    pub who: String,
-    /// An address, a host, `local`.
-    pub from: String,
-}
-
-/// An audit record.
-#[derive(Clone, Debug)]
-pub struct AuditRecord {
-    /// Ascending.
-    pub id: u64,
-    /// When.
-    pub at: WallTime,
-    /// Who and from where.
-    pub actor: Actor,
-    /// `api_key.create`, `shared_secret.regenerate`, `shared_secret.view`, …
-    pub action: String,
-    /// What it was done to: a key id, a secret version, an operator id.
-    pub subject: String,
-    /// JSON object of what changed; never a secret.
-    pub detail: String,
-    /// The revision it made, if it was a change.
-    pub revision: Option<u64>,
-}
-
-/// The audit record of a change about to be made.
-#[derive(Clone, Debug)]
-pub struct Audit<'a> {
-    /// Who and from where.
-    pub actor: &'a Actor,
-    /// When.
-    pub at: WallTime,
-    /// `api_key.create`, …
-    pub action: &'static str,
-    /// A key id, a secret version, an operator id.
-    pub subject: String,
-    /// What changed; never a secret.
-    pub detail: serde_json::Value,
-}
-
-/// A node's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeRow {
-    /// The node's name for people: `hostname:pid`.
-    pub id: String,
-    /// Random, one a process; the row's key.
-    pub incarnation: String,
-    /// The binary's version.
-    pub version: String,
-    /// L of this process.
-    pub lease: Duration,
-    /// Every change up to this revision is in force there.
-    pub applied: u64,
-    /// When it joined.
-    pub joined_at: WallTime,
-    /// Written once a minute, for display only.
-    pub seen_at: WallTime,
-}
-
-/// What a renewal reads, in one statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenewalReading {
-    /// Is the node's own row there?
-    pub row_present: bool,
-    /// The counter.
-    pub head: Head,
-}
-
-/// An operator as stored.
-#[derive(Clone, Debug)]
-pub struct Operator {
-    /// The id in its token.
-    pub id: KeyId,
-    /// For people.
-    pub name: String,
-    /// `admin` or `viewer`.
-    pub role: String,
-    /// SHA-256 of the token.
-    pub digest: SecretDigest,
-    /// When it was made.
-    pub created_at: WallTime,
-}
-
-/// How a list of keys is narrowed.
-#[derive(Clone, Debug, Default)]
-pub struct KeyFilter {
-    /// Only this role.
-    pub role: Option<Role>,
-    /// Only this state; without it, all but deleted ones.
-    pub state: Option<KeyState>,
-    /// Only names or descriptions that hold this text, in any case.
-    pub text: Option<String>,
-}
+pub use operator::{Operator, OperatorRole, OperatorRoleError, Session};
+pub use query::{
+    AuditQuery, KeyCounts, KeyCursor, KeyCursorError, KeyFilter, KeyPage, KeyQuery, KeySort, KeySortError,
+};
+pub use rows::{
+    Actor, ApiKey, Audit, AuditRecord, Change, Changes, Head, KeyUpdate, NewKey, NodeRow, RenewalReading,
+    SecretVersion, Secrets, Snapshot, Usage, UsageDelta,
+};
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +46,18 @@ pub enum StoreError {
     /// The key changed since it was read.
     #[error("API key {0} was changed by someone else in the meantime; read it again")]
     Changed(KeyId),
+    /// The name belongs to another operator.
+    #[error("there is an operator {0:?} already")]
+    OperatorNameTaken(String),
+    /// There is no such operator.
+    #[error("there is no operator {0}")]
+    NoSuchOperator(String),
+    /// Without this operator, nobody could manage anything by page or API.
+    #[error("this is the last operator with the role admin; make another one first")]
+    LastAdmin,
+    /// A place in a list that is sorted otherwise.
+    #[error("the cursor belongs to a list in another order; begin at the first page")]
+    OtherOrder,
     /// There is no such revision yet, or no longer (another history).
     #[error("the store stands at revision {head}; there is no revision {asked}")]
     NoSuchRevision {
@@ -290,44 +103,6 @@ pub enum StoreError {
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A key to be made.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// Drawn by the caller.
-    pub id: KeyId,
-    /// Unique.
-    pub name: KeyName,
-    /// Free text.
-    pub description: String,
-    /// What it may do.
-    pub role: Role,
-    /// When, from where and to which routes.
-    pub policy: Policy,
-    /// SHA-256 of its app key.
-    pub digest: SecretDigest,
-}
-
-/// What a change of one key sets; what is `None` stays.
-#[derive(Clone, Debug, Default)]
-pub struct KeyUpdate {
-    /// Only if the key is still at this revision ([`StoreError::Changed`]).
-    pub if_revision: Option<u64>,
-    /// A new name.
-    pub name: Option<KeyName>,
-    /// A new description.
-    pub description: Option<String>,
-    /// A new role.
-    pub role: Option<Role>,
-    /// A new policy, whole.
-    pub policy: Option<Policy>,
-    /// Active or disabled ([`Store::delete_key`] deletes).
-    pub state: Option<KeyState>,
-    /// A new app key's digest (roll).
-    pub digest: Option<SecretDigest>,
-    /// Raise the epoch.
-    pub raise_epoch: bool,
-}
-
 /// The store's operations. Each is one transaction; a change returns the counter that it made.
 ///
 /// `seal` parameters are closures because what is sealed is bound to the version, which only the transaction
@@ -352,12 +127,35 @@ pub trait Store: Send + Sync + 'static {
     async fn key(&self, id: KeyId) -> Result<Option<(ApiKey, Usage)>>;
     /// A key by name; never a tombstone.
     async fn key_named(&self, name: &str) -> Result<Option<(ApiKey, Usage)>>;
-    /// Keys by name, ascending.
-    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<(ApiKey, Usage)>>;
+    /// One page of keys in one order. [`StoreError::OtherOrder`] for a cursor of another one.
+    async fn key_page(&self, query: &KeyQuery) -> Result<KeyPage>;
+    /// All keys by name, page by page: what comes or goes meanwhile may be missing.
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<(ApiKey, Usage)>> {
+        let mut query = KeyQuery { filter: filter.clone(), limit: KeyQuery::MOST, ..KeyQuery::default() };
+        let mut keys = Vec::new();
+        loop {
+            let page = self.key_page(&query).await?;
+            keys.extend(page.keys);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(keys),
+            }
+        }
+    }
+    /// How many keys there are, and how many of them were used since this moment.
+    async fn key_counts(&self, since: WallTime) -> Result<KeyCounts>;
+    /// Audit records, newest first.
+    async fn audit_page(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>>;
     /// The latest audit records, newest first.
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>>;
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>> {
+        self.audit_page(&AuditQuery { limit, ..AuditQuery::default() }).await
+    }
+    /// An operator by id.
+    async fn operator(&self, id: KeyId) -> Result<Option<Operator>>;
     /// Operators by name.
     async fn operators(&self) -> Result<Vec<Operator>>;
+    /// The session with this digest and its operator, whether it has expired or not: that is the caller's to say.
+    async fn session(&self, digest: &SecretDigest) -> Result<Option<(Session, Operator)>>;
 
     // Changing keys and secrets (`lifecycle` only).
 
@@ -389,8 +187,34 @@ pub trait Store: Send + Sync + 'static {
     async fn reseal(&self, sealed: &[(u32, Vec<u8>)], audit: &Audit<'_>) -> Result<()>;
     /// Writes an audit record of something that changed nothing (viewing the secret).
     async fn record(&self, audit: &Audit<'_>) -> Result<()>;
-    /// Makes an operator.
+
+    // Operators and their sessions: no revision.
+
+    /// Makes an operator. [`StoreError::OperatorNameTaken`] when there is one of this name.
     async fn insert_operator(&self, operator: &Operator, audit: &Audit<'_>) -> Result<()>;
+    /// Removes an operator and ends its sessions and login links. [`StoreError::LastAdmin`] for the last one who can
+    /// do everything.
+    async fn remove_operator(&self, id: KeyId, audit: &Audit<'_>) -> Result<()>;
+    /// Gives an operator another token; ends its sessions and login links.
+    async fn rotate_operator(&self, id: KeyId, digest: SecretDigest, audit: &Audit<'_>) -> Result<()>;
+    /// Opens a session: the operator's last login.
+    async fn insert_session(&self, session: &Session, audit: &Audit<'_>) -> Result<()>;
+    /// Writes when a session was last used; never an earlier time than it has.
+    async fn touch_session(&self, digest: &SecretDigest, at: WallTime) -> Result<()>;
+    /// Ends a session. The audit record is written only if there was one. `false` when there was none.
+    async fn remove_session(&self, digest: &SecretDigest, audit: Option<&Audit<'_>>) -> Result<bool>;
+    /// Makes a one-time login link of an operator.
+    async fn insert_login_link(
+        &self,
+        digest: SecretDigest,
+        operator: KeyId,
+        expires_at: WallTime,
+        audit: &Audit<'_>,
+    ) -> Result<()>;
+    /// Takes a login link, which is gone then. `None` when there is none or it has expired.
+    async fn take_login_link(&self, digest: &SecretDigest, now: WallTime) -> Result<Option<Operator>>;
+    /// Deletes sessions and login links that have expired.
+    async fn purge_sessions(&self, now: WallTime) -> Result<()>;
 
     // Usage (`usage::flush` only): no revision, no audit, no notification.
 

@@ -11,6 +11,7 @@ pub struct Config {
     limits: String,
     lease: String,
     flush_interval: String,
+    admin: String,
     log: String,
     upstreams: String,
     routes: String,
@@ -23,6 +24,7 @@ impl Default for Config {
             limits: String::new(),
             lease: "5s".to_owned(),
             flush_interval: "50ms".to_owned(),
+            admin: String::new(),
             log: "access = \"json\"\nlevel = \"debug\"\n".to_owned(),
             upstreams: String::new(),
             routes: String::new(),
@@ -71,6 +73,13 @@ impl Config {
         self
     }
 
+    /// Lines of `[admin]`, and its tables after them.
+    #[must_use]
+    pub fn admin(mut self, lines: &str) -> Self {
+        writeln!(self.admin, "{lines}").unwrap();
+        self
+    }
+
     /// An `[[upstream]]`: its servers, and further lines.
     #[must_use]
     pub fn upstream(self, name: &str, servers: &[&Upstream], lines: &str) -> Self {
@@ -94,13 +103,14 @@ impl Config {
 
     /// The file of one node; nodes of a site differ in their run directory.
     pub fn text(&self, run_dir: &str) -> String {
-        let Self { server, limits, lease, flush_interval, log, upstreams, routes } = self;
+        let Self { server, limits, lease, flush_interval, admin, log, upstreams, routes } = self;
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nrun_dir = {run_dir:?}\n{server}\n\
              [server.limits]\n{limits}\n\
              [store]\nurl = \"sqlite:keygate.db\"\nlease = {lease:?}\n\
              [secrets]\nmaster_key_file = \"master.key\"\n\
              [usage]\nflush_interval = {flush_interval:?}\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n{admin}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
              [log]\n{log}\n{upstreams}\n{routes}"
         )

@@ -1,23 +1,30 @@
 //! What the themes share: a gateway in a directory of its own, a client that sends exact bytes, upstreams that
 //! record exact bytes. Nothing here knows what is right; the themes say that.
 
+pub mod admin;
 pub mod answers;
 pub mod base64;
+pub mod browser;
 pub mod client;
 pub mod config;
 pub mod leaks;
 pub mod load;
 pub mod namespaces;
 pub mod node;
+pub mod page;
 pub mod request;
 pub mod site;
 pub mod sockets;
+pub mod tools;
 pub mod upstream;
 pub mod wire;
 
+pub use admin::{Api, Plane};
+pub use browser::Browser;
 pub use client::Client;
 pub use config::Config;
 pub use node::{Gateway, Node};
+pub use page::Page;
 pub use request::{Request, request};
 pub use site::{Key, Site};
 pub use upstream::Upstream;

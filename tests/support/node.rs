@@ -27,6 +27,7 @@ pub struct Node {
     stderr: PathBuf,
     server: SocketAddr,
     metrics: SocketAddr,
+    admin: Option<SocketAddr>,
     ended: bool,
 }
 
@@ -80,12 +81,18 @@ impl Node {
         });
         let address = |value: &Value| value.as_str().and_then(|a| a.parse().ok()).expect("an address");
         let (server, metrics) = (address(&ready["server"][0]), address(&ready["metrics"]));
-        Self { child, secrets: Arc::clone(secrets), stdout, stderr, server, metrics, ended: false }
+        let admin = ready["admin"].as_str().map(|_| address(&ready["admin"]));
+        Self { child, secrets: Arc::clone(secrets), stdout, stderr, server, metrics, admin, ended: false }
     }
 
     /// Where the data plane listens.
     pub fn address(&self) -> SocketAddr {
         self.server
+    }
+
+    /// Where the page and the REST API of the admin plane are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("an admin listener")
     }
 
     /// Where `/metrics`, `/healthz` and `/readyz` are.

@@ -12,6 +12,7 @@ use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::credential::{KeyName, Policy, Role};
 use crate::lifecycle::NewApiKey;
+use crate::store::Usage as KeyUsage;
 
 /// Make an API key; prints its encoded key and app key, once.
 #[derive(Args)]
@@ -47,7 +48,7 @@ pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments
     let Arguments { name, description, role, .. } = arguments;
     let issued = lifecycle.create(NewApiKey { name, description, role, policy }, &actor()).await?;
     if context.output.is_json() {
-        let mut fields = view::key(&issued.key, now);
+        let mut fields = view::key_and_usage(&issued.key, &KeyUsage::default(), now);
         fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
         fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
         output::json(&with_revocation(&issued.waited, fields)?)?;

@@ -10,7 +10,7 @@ use crate::cli::wait::{WaitOptions, conclude, tell, with_revocation};
 use crate::cli::{Exit, prompt};
 use crate::config::Config;
 use crate::lifecycle::{Lifecycle, Waited};
-use crate::store::ApiKey;
+use crate::store::{ApiKey, Usage as KeyUsage};
 
 /// Give an API key a new app key; the old one stops working.
 ///
@@ -61,24 +61,24 @@ impl Target {
         context: &Context,
         config: &Config,
         question: impl Fn(&str) -> String,
-    ) -> anyhow::Result<(Lifecycle, ApiKey)> {
+    ) -> anyhow::Result<(Lifecycle, ApiKey, KeyUsage)> {
         // A missing --yes is told before anything else that may be wrong.
         if !self.yes && !context.environment.is_interactive() {
             prompt::confirm(&context.environment, self.yes, "")?;
         }
         let lifecycle = context.lifecycle(config).await?;
-        let (key, _) = find(&*lifecycle.store, &self.key).await?;
+        let (key, usage) = find(&*lifecycle.store, &self.key).await?;
         prompt::confirm(&context.environment, self.yes, &question(&format!("{} ({})", key.name, key.id)))?;
-        Ok((lifecycle, key))
+        Ok((lifecycle, key, usage))
     }
 }
 
 pub(super) async fn roll(context: &Context, config: &Config, Roll { target }: Roll) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Give API key {key} a new app key? Its encoded key stops working at once.");
-    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
     let issued = lifecycle.roll(key.id, None, &actor(), target.wait.into()).await?;
     if context.output.is_json() {
-        let mut fields = view::key(&issued.key, context.clock.wall());
+        let mut fields = view::key_and_usage(&issued.key, &usage, context.clock.wall());
         fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
         fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
         output::json(&with_revocation(&issued.waited, fields)?)?;
@@ -91,29 +91,29 @@ pub(super) async fn roll(context: &Context, config: &Config, Roll { target }: Ro
 
 pub(super) async fn disable(context: &Context, config: &Config, Disable { target }: Disable) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Disable API key {key}? It is refused at once, until it is enabled.");
-    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
     let changed = lifecycle.disable(key.id, &actor(), target.wait.into()).await?;
-    tell_state(context, &changed.key, &changed.waited, "disabled")
+    tell_state(context, &changed.key, &usage, &changed.waited, "disabled")
 }
 
 pub(super) async fn enable(context: &Context, config: &Config, arguments: Enable) -> anyhow::Result<Exit> {
     let lifecycle = context.lifecycle(config).await?;
-    let (key, _) = find(&*lifecycle.store, &arguments.key).await?;
+    let (key, usage) = find(&*lifecycle.store, &arguments.key).await?;
     let changed = lifecycle.enable(key.id, &actor()).await?;
-    tell_state(context, &changed.key, &changed.waited, "enabled")
+    tell_state(context, &changed.key, &usage, &changed.waited, "enabled")
 }
 
 pub(super) async fn delete(context: &Context, config: &Config, Delete { target }: Delete) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Delete API key {key} for good? It is refused at once.");
-    let (lifecycle, key) = target.confirmed(context, config, question).await?;
+    let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
     let (mut deleted, waited) = lifecycle.delete(key.id, &actor(), target.wait.into()).await?;
     deleted.state = crate::credential::KeyState::Deleted;
-    tell_state(context, &deleted, &waited, "deleted")
+    tell_state(context, &deleted, &usage, &waited, "deleted")
 }
 
-fn tell_state(context: &Context, key: &ApiKey, waited: &Waited, now: &str) -> anyhow::Result<Exit> {
+fn tell_state(context: &Context, key: &ApiKey, usage: &KeyUsage, waited: &Waited, now: &str) -> anyhow::Result<Exit> {
     if context.output.is_json() {
-        output::json(&with_revocation(waited, view::key(key, context.clock.wall()))?)?;
+        output::json(&with_revocation(waited, view::key_and_usage(key, usage, context.clock.wall()))?)?;
     } else {
         line(&clean(&format!("API key {} ({}) is {now}.", key.name, key.id)))?;
         tell(waited)?;

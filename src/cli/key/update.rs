@@ -87,10 +87,10 @@ pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments
         role: arguments.role,
     };
     let lifecycle = context.lifecycle(config).await?;
-    let (key, _) = find(&*lifecycle.store, &arguments.key).await?;
+    let (key, usage) = find(&*lifecycle.store, &arguments.key).await?;
     let changed = lifecycle.update(key.id, change, &actor(), arguments.wait.into()).await?;
     if context.output.is_json() {
-        output::json(&with_revocation(&changed.waited, view::key(&changed.key, now))?)?;
+        output::json(&with_revocation(&changed.waited, view::key_and_usage(&changed.key, &usage, now))?)?;
     } else {
         line(&output::clean(&format!("API key {} ({}) is changed.", changed.key.name, changed.key.id)))?;
         tell(&changed.waited)?;

@@ -1,48 +1,20 @@
 //! An API key as it is printed: JSON fields, a state in words.
 
 use comfy_table::{Cell, Color};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::admin::view::{KeyView, is_expired};
 use crate::cli::output::{Output, cell};
 use crate::clock::WallTime;
 use crate::credential::KeyState;
 use crate::store::{ApiKey, Usage};
 
-/// The key's own fields. Never a secret.
-pub(super) fn key(key: &ApiKey, now: WallTime) -> Map<String, Value> {
-    let fields = json!({
-        "id": key.id.to_string(),
-        "name": key.name,
-        "role": key.role,
-        "description": key.description,
-        "state": key.state,
-        "expired": is_expired(key, now),
-        "expires_at": key.policy.expires_at.map(WallTime::rfc3339),
-        "allowed_networks": key.policy.allowed_networks,
-        "allowed_routes": key.policy.allowed_routes,
-        "created_at": key.created_at.rfc3339(),
-        "updated_at": key.updated_at.rfc3339(),
-        "revision": key.revision,
-    });
-    match fields {
-        Value::Object(fields) => fields,
+/// A key as the API shows it. Never a secret.
+pub(super) fn key_and_usage(key: &ApiKey, usage: &Usage, now: WallTime) -> Map<String, Value> {
+    match serde_json::to_value(KeyView::new(key, usage, now)) {
+        Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     }
-}
-
-/// With what is known of its use.
-pub(super) fn key_and_usage(api_key: &ApiKey, usage: &Usage, now: WallTime) -> Map<String, Value> {
-    let mut fields = key(api_key, now);
-    fields.insert("last_login".to_owned(), json!(usage.last_login.map(WallTime::rfc3339)));
-    fields.insert("last_address".to_owned(), json!(usage.last_address));
-    fields.insert("use_count".to_owned(), json!(usage.use_count));
-    fields.insert("stale_version".to_owned(), json!(usage.stale.map(|(version, _)| version)));
-    fields.insert("stale_seen_at".to_owned(), json!(usage.stale.map(|(_, at)| at.rfc3339())));
-    fields
-}
-
-fn is_expired(key: &ApiKey, now: WallTime) -> bool {
-    key.policy.expires_at.is_some_and(|at| at <= now)
 }
 
 /// The state in one word, as people understand it.

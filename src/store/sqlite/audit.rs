@@ -1,11 +1,11 @@
-//! Audit records, and the operators who cause them. Called by the store's facade, and by every change in its own
-//! transaction.
+//! Audit records. Called by the store's facade, and by every change in its own transaction.
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-use super::super::{Actor, Audit, AuditRecord, Operator, Result};
-use super::row::{Fields, failed, id_int, int};
+use super::super::{Actor, Audit, AuditQuery, AuditRecord, Result};
+use super::row::{Fields, failed, int};
+use crate::clock::WallTime;
 
 /// Writes the record of what the running transaction does.
 pub(super) async fn insert(conn: &mut SqliteConnection, audit: &Audit<'_>, revision: Option<u64>) -> Result<()> {
@@ -25,13 +25,39 @@ pub(super) async fn insert(conn: &mut SqliteConnection, audit: &Audit<'_>, revis
     Ok(())
 }
 
-/// The latest records, newest first.
-pub(super) async fn latest(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<AuditRecord>> {
-    const READ: &str = "SELECT id, at, who, origin, action, subject, detail, revision FROM audit
-        ORDER BY id DESC LIMIT ?1";
-    let rows = sqlx::query(READ).bind(i64::from(limit)).fetch_all(conn).await;
+/// Records, newest first. Every condition is in one statement: a list of records is read from its end, and of those
+/// that are narrowed most, by subject, there is an index.
+pub(super) async fn page(conn: &mut SqliteConnection, query: &AuditQuery) -> Result<Vec<AuditRecord>> {
+    let AuditQuery { who, action, subject, since, until, before, limit } = query;
+    let rows = sqlx::query(if subject.is_some() { BY_SUBJECT } else { BY_ID })
+        .bind(i64::from(*limit))
+        .bind(before.map(int))
+        .bind(since.map(WallTime::as_i64))
+        .bind(until.map(WallTime::as_i64))
+        .bind(who.as_deref())
+        .bind(action.as_deref())
+        .bind(subject.as_deref())
+        .fetch_all(conn)
+        .await;
     rows.map_err(failed("read the audit records"))?.iter().map(decode).collect()
 }
+
+/// Ids and times both only grow, but for a clock that was set back: the time narrows, it does not end the search.
+macro_rules! page {
+    ($subject:literal) => {
+        concat!(
+            "SELECT id, at, who, origin, action, subject, detail, revision FROM audit WHERE ",
+            $subject,
+            " AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR at >= ?3) AND (?4 IS NULL OR at < ?4) \
+             AND (?5 IS NULL OR instr(lower(who), lower(?5)) > 0 OR instr(lower(origin), lower(?5)) > 0) \
+             AND (?6 IS NULL OR action = ?6 OR substr(action, 1, length(?6) + 1) = ?6 || '.') \
+             ORDER BY id DESC LIMIT ?1"
+        )
+    };
+}
+
+const BY_ID: &str = page!("?7 IS NULL");
+const BY_SUBJECT: &str = page!("subject = ?7");
 
 fn decode(row: &SqliteRow) -> Result<AuditRecord> {
     let fields = Fields::new(row, "audit", 0);
@@ -45,37 +71,4 @@ fn decode(row: &SqliteRow) -> Result<AuditRecord> {
         detail: fields.get(6, "detail")?,
         revision: revision.map(u64::try_from).transpose().map_err(|_| fields.bad("revision"))?,
     })
-}
-
-/// Makes an operator, with its audit record.
-pub(super) async fn insert_operator(conn: &mut SqliteConnection, operator: &Operator, audit: &Audit<'_>) -> Result<()> {
-    sqlx::query("INSERT INTO operators (id, name, role, digest, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")
-        .bind(id_int(operator.id))
-        .bind(operator.name.as_str())
-        .bind(operator.role.as_str())
-        .bind(&operator.digest.as_bytes()[..])
-        .bind(operator.created_at.as_i64())
-        .execute(&mut *conn)
-        .await
-        .map_err(failed("make an operator"))?;
-    insert(conn, audit, None).await
-}
-
-/// Operators by name.
-pub(super) async fn operators(conn: &mut SqliteConnection) -> Result<Vec<Operator>> {
-    let rows = sqlx::query("SELECT id, name, role, digest, created_at FROM operators ORDER BY name, id")
-        .fetch_all(conn)
-        .await
-        .map_err(failed("read the operators"))?;
-    let decode = |row| {
-        let fields = Fields::new(row, "operators", 0);
-        Ok(Operator {
-            id: fields.id(0)?,
-            name: fields.get(1, "name")?,
-            role: fields.get(2, "role")?,
-            digest: fields.digest(3)?,
-            created_at: fields.sure_time(4, "created_at")?,
-        })
-    };
-    rows.iter().map(decode).collect()
 }

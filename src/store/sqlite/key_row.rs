@@ -22,6 +22,14 @@ macro_rules! key_columns {
 }
 pub(super) use key_columns;
 
+/// The columns of a key's use `u`, which stand behind the key's own.
+macro_rules! usage_columns {
+    () => {
+        "u.last_login, u.last_address, u.use_count, u.stale_version, u.stale_at"
+    };
+}
+pub(super) use usage_columns;
+
 /// A page of keys in one row: the last id and a JSON array of rows. A million single rows take several times as
 /// long, because each is handed from SQLite's thread to the task by itself, column by column.
 pub(super) const PAGE: &str = "SELECT max(id), json_group_array(json_array(id, name, description, role, state,
@@ -29,7 +37,10 @@ pub(super) const PAGE: &str = "SELECT max(id), json_group_array(json_array(id, n
     FROM (SELECT * FROM api_keys WHERE id > ?1 ORDER BY id LIMIT ?2)";
 
 /// How many of [`key_columns!`] there are.
-const COLUMNS: usize = 12;
+pub(super) const COLUMNS: usize = 12;
+
+/// How many of [`usage_columns!`].
+pub(super) const USAGE_COLUMNS: usize = 5;
 
 /// A key's columns, of the types that they have in the table and not yet looked at.
 #[derive(Deserialize)]
@@ -128,7 +139,7 @@ pub(super) fn decode(row: &SqliteRow) -> Result<ApiKey> {
     .check()
 }
 
-/// Reads a row of [`key_columns!`] and, after them, last login, last address, count, stale version and its time.
+/// Reads a row of [`key_columns!`] and, after them, [`usage_columns!`].
 pub(super) fn decode_with_usage(row: &SqliteRow) -> Result<(ApiKey, Usage)> {
     let key = decode(row)?;
     let bad = |what: &str| StoreError::Corrupt(format!("a {what} in table key_usage, row {},", key.id));

@@ -3,16 +3,15 @@
 //! A change runs in a transaction that holds the write lock, so what it reads first is still so when it writes.
 //! Called by the store's facade and by `changes`.
 
-use std::future::poll_fn;
-
 use sqlx::SqliteConnection;
 
-use super::super::{ApiKey, Audit, Head, KeyFilter, KeyUpdate, NewKey, Result, StoreError, Usage};
+use super::super::{ApiKey, Audit, Head, KeyUpdate, NewKey, Result, StoreError, Usage};
 use super::audit;
 use super::changes::{Subject, advance};
-use super::key_row::{PAGE, bind, decode, decode_page, decode_with_usage, key_columns};
+use super::key_row::{PAGE, bind, decode, decode_page, decode_with_usage, key_columns, usage_columns};
+use super::key_text::refold;
 use super::row::{Fields, failed, id_int, int};
-use crate::credential::{KeyId, KeyName, KeyState, Role, SecretDigest};
+use crate::credential::{KeyId, KeyName, KeyState, SecretDigest};
 
 /// A key's columns, then those of its use, in the order of [`decode_with_usage`].
 macro_rules! select_with_usage {
@@ -20,8 +19,9 @@ macro_rules! select_with_usage {
         concat!(
             "SELECT ",
             key_columns!(),
-            ", u.last_login, u.last_address, u.use_count, u.stale_version, u.stale_at \
-             FROM api_keys k LEFT JOIN key_usage u ON u.key_id = k.id ",
+            ", ",
+            usage_columns!(),
+            " FROM api_keys k LEFT JOIN key_usage u ON u.key_id = k.id ",
             $end
         )
     };
@@ -29,10 +29,6 @@ macro_rules! select_with_usage {
 
 /// Keys of one step of a load. What it holds in memory at a time is this and their descriptions.
 const PAGE_ROWS: i64 = 1000;
-
-/// Rows between two pauses of a list: the channel from SQLite's thread never makes the task wait when that
-/// thread is ahead, and other tasks want to run.
-const ROWS_PER_TURN: u32 = 1024;
 
 /// Every key, tombstones too, one after another; in a read transaction, so all pages are of one moment.
 pub(super) async fn each(conn: &mut SqliteConnection, each: &mut (dyn FnMut(ApiKey) + Send)) -> Result<()> {
@@ -72,42 +68,6 @@ pub(super) async fn by_name(conn: &mut SqliteConnection, name: &str) -> Result<O
     row.as_ref().map(decode_with_usage).transpose()
 }
 
-/// Keys by name. The text is compared here: SQLite knows the case of ASCII letters only.
-pub(super) async fn list(conn: &mut SqliteConnection, filter: &KeyFilter) -> Result<Vec<(ApiKey, Usage)>> {
-    // Two statements, so that the usual one walks the index of names.
-    const LIVE: &str = select_with_usage!(
-        "WHERE k.state <> 'deleted' AND (?1 IS NULL OR k.state = ?1) AND (?2 IS NULL OR k.role = ?2) \
-         ORDER BY k.name"
-    );
-    const DELETED: &str =
-        select_with_usage!("WHERE k.state = ?1 AND (?2 IS NULL OR k.role = ?2) ORDER BY k.name, k.id");
-    let sql = if filter.state == Some(KeyState::Deleted) { DELETED } else { LIVE };
-    let query = sqlx::query(sql).bind(filter.state.map(KeyState::as_str)).bind(filter.role.map(Role::as_str));
-    let text = filter.text.as_ref().map(|text| text.to_lowercase());
-    let wanted = |key: &ApiKey| {
-        text.as_ref().is_none_or(|text| {
-            key.name.as_str().to_lowercase().contains(text) || key.description.to_lowercase().contains(text)
-        })
-    };
-    let (mut rows, mut found, mut turn) = (query.fetch(conn), Vec::new(), 0);
-    while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
-        let key = decode_with_usage(&row.map_err(failed("list the API keys"))?)?;
-        if wanted(&key.0) {
-            found.push(key);
-        }
-        pause(&mut turn).await;
-    }
-    Ok(found)
-}
-
-async fn pause(turn: &mut u32) {
-    *turn += 1;
-    if *turn == ROWS_PER_TURN {
-        *turn = 0;
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Makes a key.
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
@@ -133,6 +93,7 @@ pub(super) async fn insert(
         revision: head.revision,
     };
     bind(sqlx::query(WRITE), &key).execute(&mut *conn).await.map_err(failed("make an API key"))?;
+    refold(conn, &key).await?;
     audit::insert(conn, audit, Some(head.revision)).await?;
     Ok(head)
 }
@@ -218,6 +179,7 @@ async fn replace(conn: &mut SqliteConnection, key: &mut ApiKey, change_id: &str,
     key.updated_at = audit.at;
     key.revision = head.revision;
     bind(sqlx::query(WRITE), key).execute(&mut *conn).await.map_err(failed("change an API key"))?;
+    refold(conn, key).await?;
     audit::insert(conn, audit, Some(head.revision)).await?;
     Ok(head)
 }

@@ -12,10 +12,15 @@ use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
 
 use super::super::{Result, StoreError};
 use super::connection::{Purpose, options};
+use super::key_text;
 use super::row::{Fields, failed, int};
 
 /// Schema version n is what the first n of these make. None is ever changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_admin.sql")];
+
+/// The schema version since which there are texts to search in.
+const WITH_TEXTS: i64 = 2;
 
 /// `PRAGMA application_id` of our files: "kgat". Tells them from other programs' databases.
 const APPLICATION_ID: i64 = 0x6b67_6174;
@@ -151,6 +156,9 @@ async fn apply(conn: &mut SqliteConnection, migrations: &[&'static str], known: 
         return Err(StoreError::NewerSchema { found, known });
     }
     steps(conn, migrations, found).await?;
+    if found < WITH_TEXTS && known >= WITH_TEXTS {
+        key_text::refold_all(conn).await?;
+    }
     sqlx::query("UPDATE meta SET schema_version = ?1")
         .bind(known)
         .execute(&mut *conn)

@@ -10,14 +10,18 @@ mod audit;
 mod changes;
 mod connection;
 mod hint;
+mod key_page;
 mod key_row;
+mod key_text;
 mod keys;
 mod locks;
 mod migrate;
 mod nodes;
+mod operators;
 mod policy;
 mod row;
 mod secrets;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -32,11 +36,11 @@ use self::connection::{Lent, Pool, Purpose, options};
 use self::hint::Watch;
 pub use self::locks::SqliteNodeLocks;
 use super::{
-    ApiKey, Audit, AuditRecord, Changes, Head, KeyFilter, KeyUpdate, NewKey, NodeRow, Operator, RenewalReading, Result,
-    Snapshot, Store, StoreError, Usage, UsageDelta,
+    ApiKey, Audit, AuditQuery, AuditRecord, Changes, Head, KeyCounts, KeyPage, KeyQuery, KeyUpdate, NewKey, NodeRow,
+    Operator, RenewalReading, Result, Session, Snapshot, Store, StoreError, Usage, UsageDelta,
 };
 use crate::clock::WallTime;
-use crate::credential::KeyId;
+use crate::credential::{KeyId, SecretDigest};
 
 /// Connections for reading, beside the one for leases. A load holds one for as long as it takes.
 const READERS: usize = 3;
@@ -228,21 +232,39 @@ impl Store for SqliteStore {
         lent.settle(outcome).await
     }
 
-    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<(ApiKey, Usage)>> {
+    async fn key_page(&self, query: &KeyQuery) -> Result<KeyPage> {
+        let mut tx = self.snapshot().await?;
+        let outcome = key_page::read(&mut tx.conn, query).await;
+        tx.settle(outcome).await
+    }
+
+    async fn key_counts(&self, since: WallTime) -> Result<KeyCounts> {
+        let mut tx = self.snapshot().await?;
+        let outcome = key_page::counts(&mut tx.conn, since).await;
+        tx.settle(outcome).await
+    }
+
+    async fn audit_page(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>> {
         let mut lent = self.readers.lend().await?;
-        let outcome = keys::list(&mut lent.conn, filter).await;
+        let outcome = audit::page(&mut lent.conn, query).await;
         lent.settle(outcome).await
     }
 
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRecord>> {
+    async fn operator(&self, id: KeyId) -> Result<Option<Operator>> {
         let mut lent = self.readers.lend().await?;
-        let outcome = audit::latest(&mut lent.conn, limit).await;
+        let outcome = operators::by_id(&mut lent.conn, id).await;
         lent.settle(outcome).await
     }
 
     async fn operators(&self) -> Result<Vec<Operator>> {
         let mut lent = self.readers.lend().await?;
-        let outcome = audit::operators(&mut lent.conn).await;
+        let outcome = operators::all(&mut lent.conn).await;
+        lent.settle(outcome).await
+    }
+
+    async fn session(&self, digest: &SecretDigest) -> Result<Option<(Session, Operator)>> {
+        let mut lent = self.readers.lend().await?;
+        let outcome = sessions::find(&mut lent.conn, digest).await;
         lent.settle(outcome).await
     }
 
@@ -318,7 +340,61 @@ impl Store for SqliteStore {
 
     async fn insert_operator(&self, operator: &Operator, audit: &Audit<'_>) -> Result<()> {
         let mut tx = self.change().await?;
-        let outcome = audit::insert_operator(&mut tx.conn, operator, audit).await;
+        let outcome = operators::insert(&mut tx.conn, operator, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn remove_operator(&self, id: KeyId, audit: &Audit<'_>) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = operators::remove(&mut tx.conn, id, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn rotate_operator(&self, id: KeyId, digest: SecretDigest, audit: &Audit<'_>) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = operators::rotate(&mut tx.conn, id, &digest, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn insert_session(&self, session: &Session, audit: &Audit<'_>) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::insert(&mut tx.conn, session, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn touch_session(&self, digest: &SecretDigest, at: WallTime) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::touch(&mut tx.conn, digest, at).await;
+        tx.settle(outcome).await
+    }
+
+    async fn remove_session(&self, digest: &SecretDigest, audit: Option<&Audit<'_>>) -> Result<bool> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::remove(&mut tx.conn, digest, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn insert_login_link(
+        &self,
+        digest: SecretDigest,
+        operator: KeyId,
+        expires_at: WallTime,
+        audit: &Audit<'_>,
+    ) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::insert_link(&mut tx.conn, &digest, operator, expires_at, audit).await;
+        tx.settle(outcome).await
+    }
+
+    async fn take_login_link(&self, digest: &SecretDigest, now: WallTime) -> Result<Option<Operator>> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::take_link(&mut tx.conn, digest, now).await;
+        tx.settle(outcome).await
+    }
+
+    async fn purge_sessions(&self, now: WallTime) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = sessions::purge(&mut tx.conn, now).await;
         tx.settle(outcome).await
     }
 

@@ -3,7 +3,9 @@
 mod erase;
 mod follow;
 mod isolation;
+mod key_page;
 mod keys;
+mod operators;
 mod rest;
 mod schema;
 mod secrets;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Fixture, new_key};
 use crate::clock::WallTime;
-use crate::credential::{KeyId, SecretDigest};
+use crate::credential::KeyId;
 use crate::entropy::SystemEntropy;
-use crate::store::{NodeRow, Operator, RenewalReading, Store as _, Usage, UsageDelta};
+use crate::store::{NodeRow, RenewalReading, Store as _, Usage, UsageDelta};
 
 fn usage(login: u64, address: &str, count: u64, stale: Option<(u32, u64)>) -> Usage {
     Usage {
@@ -100,26 +100,6 @@ async fn audit_records_come_newest_first() {
     assert_eq!((view.subject.as_str(), view.detail.as_str()), ("subject", r#"{"at":77}"#));
     assert_eq!(create.revision, Some(1));
     assert_eq!(fixture.store.audit(1).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn operators_come_by_name() {
-    let fixture = Fixture::new().await;
-    for name in ["zoe", "adam"] {
-        let operator = Operator {
-            id: KeyId::draw(&SystemEntropy),
-            name: name.to_owned(),
-            role: "admin".to_owned(),
-            digest: SecretDigest::of(name.as_bytes()),
-            created_at: WallTime::from_millis(1),
-        };
-        fixture.store.insert_operator(&operator, &fixture.audit("operator.create", 1)).await.unwrap();
-        assert!(fixture.store.insert_operator(&operator, &fixture.audit("operator.create", 1)).await.is_err());
-    }
-    let operators = fixture.store.operators().await.unwrap();
-    assert_eq!(operators.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["adam", "zoe"]);
-    assert!(operators[0].digest.matches(&SecretDigest::of(b"adam")));
-    assert_eq!(fixture.store.audit(10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use super::super::connection::{Purpose, options};
 use super::super::{SqliteStore, migrate};
 use super::{Fixture, change_id};
-use crate::store::{Store as _, StoreError};
+use crate::store::{KeyFilter, KeyQuery, KeySort, Store as _, StoreError};
 
 async fn connect(path: &std::path::Path) -> SqliteConnection {
     options(path, Purpose::Write).connect().await.unwrap()
@@ -101,13 +101,62 @@ async fn another_programs_database_is_left_alone() {
 async fn what_is_pending_is_applied_once() {
     // The second statement fails: the first must leave nothing behind.
     const WRONG: &[&str] =
-        &["never run: the store has it", "CREATE TABLE later (a TEXT); CREATE TABLE broken (a) STRICT"];
-    const RIGHT: &[&str] = &["never run: the store has it", "CREATE TABLE later (a TEXT) STRICT; SELECT 1"];
+        &["never run: the store has it", "nor this", "CREATE TABLE later (a TEXT); CREATE TABLE broken (a) STRICT"];
+    const RIGHT: &[&str] = &["never run: the store has it", "nor this", "CREATE TABLE later (a TEXT) STRICT; SELECT 1"];
     let fixture = Fixture::with_secret().await;
     assert!(migrate::migrate(&fixture.path(), WRONG).await.is_err());
     assert!(SqliteStore::open(&fixture.path()).await.is_ok(), "still at the old schema");
     let path = fixture.path();
     let (a, b) = tokio::join!(migrate::migrate(&path, RIGHT), migrate::migrate(&path, RIGHT));
     assert_eq!(a.unwrap(), b.unwrap());
-    assert!(matches!(SqliteStore::open(&fixture.path()).await, Err(StoreError::NewerSchema { found: 2, known: 1 })));
+    assert!(matches!(SqliteStore::open(&fixture.path()).await, Err(StoreError::NewerSchema { found: 3, known: 2 })));
+}
+
+/// A store as the version before left it.
+async fn first_schema(path: &std::path::Path, fill: &'static str) {
+    const FIRST: &str = include_str!("../../migrations/0001_initial.sql");
+    fs::write(path, "").unwrap();
+    let mut conn = connect(path).await;
+    sqlx::raw_sql(FIRST).execute(&mut conn).await.unwrap();
+    let rest = "INSERT INTO meta VALUES (1, 'old', 1, 0); INSERT INTO counter VALUES (1, 0, 'old');
+        INSERT INTO changes VALUES (0, 'old', 'init', NULL); PRAGMA application_id = 1801937268;";
+    sqlx::raw_sql(rest).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_schema_becomes_the_second_with_all_that_it_holds() {
+    const FILL: &str = "
+        INSERT INTO api_keys VALUES
+            (1, 'Ärger', 'Über alles', 'ADMIN', 'active', NULL, NULL, zeroblob(32), 1, 10, 10, 1),
+            (2, 'billing', 'Nightly', 'READONLY', 'disabled', NULL, NULL, zeroblob(32), 1, 20, 20, 2),
+            (3, 'gone', '', 'READONLY', 'deleted', NULL, NULL, zeroblob(32), 2, 30, 30, 3);
+        INSERT INTO key_usage VALUES (1, 500, '192.0.2.1', 3, 1, 600), (99, 1, NULL, 1, NULL, NULL);
+        INSERT INTO operators VALUES (7, 'zoe', 'admin', zeroblob(32), 5);";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keygate.db");
+    first_schema(&path, FILL).await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.store_id(), "old");
+    let names = async |filter: KeyFilter| {
+        let keys = store.keys(&filter).await.unwrap();
+        keys.iter().map(|(key, usage)| (key.name.to_string(), usage.use_count)).collect::<Vec<_>>()
+    };
+    let all = KeyFilter::default();
+    let [aerger, billing] = [("Ärger".to_owned(), 3), ("billing".to_owned(), 0)];
+    assert_eq!(names(all.clone()).await, [billing.clone(), aerger.clone()]);
+    assert_eq!(names(KeyFilter { text: Some("ÜBER".to_owned()), ..all.clone() }).await, [aerger.clone()]);
+    assert_eq!(names(KeyFilter { text: Some("ä".to_owned()), ..all.clone() }).await, [aerger.clone()]);
+    assert_eq!(names(KeyFilter { stale: true, ..all.clone() }).await, [aerger]);
+    assert_eq!(names(KeyFilter { text: Some("NIGHT".to_owned()), ..all }).await, [billing]);
+    let operators = store.operators().await.unwrap();
+    assert_eq!((operators[0].name.as_str(), operators[0].last_login), ("zoe", None));
+    // The process of the version before, which may still run, writes as it did.
+    let mut conn = connect(&path).await;
+    let merge = "INSERT INTO key_usage (key_id, last_login, last_address, use_count, stale_version, stale_at)
+        VALUES (2, 900, NULL, 1, NULL, NULL) ON CONFLICT (key_id) DO UPDATE SET last_login = excluded.last_login";
+    sqlx::query(merge).execute(&mut conn).await.unwrap();
+    let latest = KeyQuery { sort: KeySort::LastLogin, descending: true, ..KeyQuery::default() };
+    let page = store.key_page(&latest).await.unwrap();
+    assert_eq!(page.keys.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>(), ["billing", "Ärger"]);
 }

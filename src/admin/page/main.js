@@ -1,0 +1,98 @@
+// Starts the page: logs in, draws the header, follows the address.
+
+import { connection } from "./api.js";
+import { button, fill, h, icon } from "./dom.js";
+import { drawHeader } from "./header.js";
+import { startRouter } from "./router.js";
+import { changes, currentOperator, login, resume, setLoginAgain } from "./session.js";
+import { emptyState } from "./table.js";
+import { toast } from "./toast.js";
+import { mountAudit } from "./views/audit.js";
+import { mountKeys } from "./views/keys.js";
+import { askLoginAgain, mountLogin, takeTokenFromAddress } from "./views/login.js";
+import { mountNodes } from "./views/nodes.js";
+import { mountOperators } from "./views/operators.js";
+
+const main = document.getElementById("main");
+const header = document.getElementById("header");
+const router = startRouter(main, {
+  keys: { title: "API Keys", mount: mountKeys },
+  nodes: { title: "Nodes", mount: mountNodes },
+  audit: { title: "Audit", mount: mountAudit },
+  operators: { title: "Operators", mount: mountOperators },
+});
+
+/** Shows what the operator who is logged in may see, or the login view. */
+function draw(message) {
+  drawHeader(header);
+  if (currentOperator()) {
+    router.show();
+  } else {
+    router.stop();
+    mountLogin(main, message);
+  }
+}
+
+async function start() {
+  const token = takeTokenFromAddress();
+  let message;
+  try {
+    if (token) await login(token).catch((error) => (message = refusedLink(error)));
+    if (!token || message) await resume();
+  } catch (error) {
+    if (error.status !== 401) return showStartError(error);
+  }
+  changes.addEventListener("changed", () => draw());
+  draw(message);
+}
+
+const refusedLink = (error) =>
+  error.status === 401
+    ? "This login link was used before or has expired. Paste a token, or ask for a new link."
+    : error.message;
+
+function showStartError(error) {
+  fill(
+    main,
+    emptyState({
+      symbol: "warning",
+      title: "The gateway cannot be reached",
+      text: error.message,
+      isError: true,
+      test: "start-error",
+      action: button("Try again", { look: "primary", symbol: "refresh", test: "retry", onClick: start }),
+    }),
+  );
+}
+
+const line = document.getElementById("connection");
+connection.addEventListener("offline", () => {
+  if (line.childElementCount) return;
+  fill(line, icon("warning"), h("span", {}, "Connection lost. Trying again; nothing that you typed is lost."));
+});
+connection.addEventListener("online", () => fill(line));
+
+// The address holds views, so the skip link must not go through it.
+document.querySelector(".skip-link").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+window.addEventListener("hashchange", async () => {
+  const token = takeTokenFromAddress();
+  if (!token) return;
+  const refused = (error) =>
+    currentOperator() ? toast(refusedLink(error), "error") : mountLogin(main, refusedLink(error));
+  await login(token).catch(refused);
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select, dialog, [role=menu]");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const search = main.querySelector("input[type=search]");
+  if (search) {
+    event.preventDefault();
+    search.focus();
+    search.select();
+  }
+});
+setLoginAgain(askLoginAgain);
+start();

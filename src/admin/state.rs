@@ -1,0 +1,129 @@
+//! What every request of the admin plane is answered with: [`Admin`], shared by all, and what is known of the
+//! connection that it came by.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::throttle::Throttle;
+use crate::config::resolved;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+
+/// The state of the admin plane.
+pub struct Admin {
+    /// What changes keys, secrets and operators; its store, clock and random source are those of the plane.
+    pub lifecycle: Lifecycle,
+    /// `[admin]`.
+    pub settings: resolved::Admin,
+    /// Where people reach the page.
+    pub origin: Origin,
+    /// The labels of the routes that are in force.
+    pub route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Requests and logins are counted here.
+    pub metrics: Arc<Metrics>,
+    /// Who failed to log in too often.
+    pub throttle: Throttle,
+}
+
+impl Admin {
+    /// The plane with nobody throttled.
+    #[must_use]
+    pub fn new(
+        lifecycle: Lifecycle,
+        settings: resolved::Admin,
+        origin: Origin,
+        route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { lifecycle, settings, origin, route_labels, metrics, throttle: Throttle::default() }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// Scheme and authority of the page: what links begin with. Prints as `http://127.0.0.1:8081`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// That of a listener at this address. One on every address is reached at the loopback one.
+    #[must_use]
+    pub fn of(listen: SocketAddr, has_tls: bool) -> Self {
+        let ip = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let scheme = if has_tls { "https" } else { "http" };
+        Self(format!("{scheme}://{}", SocketAddr::new(ip, listen.port())))
+    }
+
+    /// The address of the page that logs in with this token. In the fragment, which browsers send nowhere.
+    #[must_use]
+    pub fn login_link(&self, token: &str) -> String {
+        format!("{self}/#login={token}")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a request came; an extension of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The client's address.
+    pub peer: IpAddr,
+    /// Our address that it connected to.
+    pub local: IpAddr,
+    /// Did it come by TLS?
+    pub has_tls: bool,
+}
+
+impl Connection {
+    /// Between these two. IPv4 addresses that are written as IPv6 ones become what they are.
+    #[must_use]
+    pub fn new(peer: SocketAddr, local: SocketAddr, has_tls: bool) -> Self {
+        Self { peer: peer.ip().to_canonical(), local: local.ip().to_canonical(), has_tls }
+    }
+
+    /// The scheme of the request's own origin.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.has_tls { "https" } else { "http" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_name_an_address_that_can_be_reached() {
+        for (listen, tls, origin) in [
+            ("127.0.0.1:8081", false, "http://127.0.0.1:8081"),
+            ("0.0.0.0:1", true, "https://127.0.0.1:1"),
+            ("[::]:2", false, "http://[::1]:2"),
+            ("192.0.2.7:3", false, "http://192.0.2.7:3"),
+        ] {
+            let made = Origin::of(listen.parse().unwrap(), tls);
+            assert_eq!(made.to_string(), origin);
+            assert_eq!(made.login_link("t"), format!("{origin}/#login=t"));
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_what_they_mean() {
+        let both = "[::ffff:192.0.2.7]:1".parse().unwrap();
+        let connection = Connection::new(both, both, true);
+        assert_eq!((connection.peer, connection.local), ("192.0.2.7".parse().unwrap(), "192.0.2.7".parse().unwrap()));
+        assert_eq!(connection.scheme(), "https");
+    }
+}

@@ -1,0 +1,414 @@
+//! Pages of keys, in any order and narrowed in any way, in time that hardly grows with the number of keys.
+//!
+//! Every order has an index that begins with the kind of a key (state, role, staleness). A page walks the pieces of
+//! the kinds that are wanted, merged, from the cursor on. Text and time of use are looked at key by key on the way;
+//! when a walk meets too few keys that fit, these few are gathered from the index of what narrows, and sorted. Both
+//! ways give the same page. Called by the store's facade.
+
+use std::fmt::Write as _;
+
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+
+use super::super::query::{NEVER, Place};
+use super::super::{ApiKey, KeyCounts, KeyCursor, KeyFilter, KeyPage, KeyQuery, KeySort, Result, StoreError, Usage};
+use super::key_row::{COLUMNS, USAGE_COLUMNS, decode_with_usage, key_columns, usage_columns};
+use super::key_text::{fold, question};
+use super::row::{Fields, failed, id_int};
+use crate::clock::WallTime;
+use crate::credential::{KeyId, KeyState, Role};
+
+/// Keys that a walk looks at before it gives up.
+const WALK: i64 = 10_000;
+
+/// One page.
+pub(super) async fn read(conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {
+    read_walking(conn, query, WALK).await
+}
+
+/// The same with a walk of this length.
+pub(super) async fn read_walking(conn: &mut SqliteConnection, query: &KeyQuery, walk: i64) -> Result<KeyPage> {
+    let KeyQuery { filter, sort, descending, after, limit } = query;
+    if after.as_ref().is_some_and(|cursor| !cursor.is_of(*sort, *descending)) {
+        return Err(StoreError::OtherOrder);
+    }
+    let limit = usize::try_from((*limit).clamp(1, KeyQuery::MOST)).unwrap_or(1);
+    let narrowing = Narrowing::of(filter);
+    let mut found: Vec<Listed> = Vec::new();
+    for piece in pieces(filter, *sort, *descending, after.as_ref()) {
+        // One more than the page has, to know whether there is another page.
+        let wanted = i64::try_from(limit + 1 - found.len()).unwrap_or(i64::MAX);
+        found.extend(piece.read(conn, &narrowing, wanted, walk).await?);
+        if found.len() > limit {
+            break;
+        }
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| last.place(*sort, *descending));
+    Ok(KeyPage { keys: found.into_iter().map(|listed| (listed.key, listed.usage)).collect(), next })
+}
+
+/// How many keys there are.
+pub(super) async fn counts(conn: &mut SqliteConnection, since: WallTime) -> Result<KeyCounts> {
+    const READ: &str = "SELECT kind, count(*), count(*) FILTER (WHERE login >= ?1), count(*) FILTER (WHERE login = ?2)
+        FROM key_usage INDEXED BY key_usage_login WHERE kind < 8 GROUP BY kind";
+    let rows = sqlx::query(READ).bind(since.as_i64()).bind(NEVER).fetch_all(conn).await;
+    let mut counts = KeyCounts::default();
+    for row in &rows.map_err(failed("count the API keys"))? {
+        let fields = Fields::new(row, "key_usage", 0);
+        let (kind, keys): (u8, u64) = (fields.number(0, "kind")?, fields.number(1, "count")?);
+        if kind >= kind_of(KeyState::Disabled, Role::ReadOnly, false) {
+            counts.disabled += keys;
+            continue;
+        }
+        counts.active += keys;
+        counts.used += fields.number::<u64>(2, "count")?;
+        counts.never_used += fields.number::<u64>(3, "count")?;
+        counts.stale += if kind & STALE > 0 { keys } else { 0 };
+    }
+    Ok(counts)
+}
+
+/// The bit of a kind that says that a key still sends an old secret version.
+const STALE: u8 = 1;
+
+/// The number in the column `kind`, which the schema makes.
+fn kind_of(state: KeyState, role: Role, stale: bool) -> u8 {
+    let state = match state {
+        KeyState::Active => 0,
+        KeyState::Disabled => 4,
+        KeyState::Deleted => 8,
+    };
+    let role = match role {
+        Role::ReadOnly => 0,
+        Role::Admin => 2,
+    };
+    state + role + if stale { STALE } else { 0 }
+}
+
+/// A key of a page, with the name that it is sorted by.
+struct Listed {
+    key: ApiKey,
+    usage: Usage,
+    name: String,
+}
+
+impl Listed {
+    fn decode(row: &SqliteRow) -> Result<Self> {
+        let (key, usage) = decode_with_usage(row)?;
+        let name = row.try_get(COLUMNS + USAGE_COLUMNS);
+        let name = name.map_err(|_| StoreError::Corrupt(format!("a name in table key_usage, row {},", key.id)))?;
+        Ok(Self { key, usage, name })
+    }
+
+    fn place(&self, sort: KeySort, descending: bool) -> KeyCursor {
+        let value = match sort {
+            KeySort::Name => Place::Name(self.name.clone()),
+            KeySort::Role => Place::Role(self.key.role, self.name.clone()),
+            KeySort::LastLogin => Place::Time(self.usage.last_login.map_or(NEVER, WallTime::as_i64)),
+            KeySort::CreatedAt => Place::Time(self.key.created_at.as_i64()),
+        };
+        KeyCursor { sort, descending, id: self.key.id, value }
+    }
+}
+
+/// What each key has to be looked at for.
+struct Narrowing {
+    text: Text,
+    unused_since: Option<i64>,
+}
+
+enum Text {
+    Any,
+    /// Names from the first to (not including) the second, if there is one.
+    Start(String, Option<String>),
+    Holds(String),
+}
+
+impl Narrowing {
+    fn of(filter: &KeyFilter) -> Self {
+        let folded = fold(filter.text.as_deref().unwrap_or_default());
+        let text = match folded.chars().count() {
+            0 => Text::Any,
+            1 | 2 => Text::Start(folded.clone(), behind(&folded)),
+            _ => Text::Holds(folded),
+        };
+        Self { text, unused_since: filter.unused_since.map(WallTime::as_i64) }
+    }
+}
+
+/// The first text behind all that begin with this one.
+fn behind(start: &str) -> Option<String> {
+    let mut chars = start.chars();
+    let last = chars.next_back()?;
+    match (last..=char::MAX).nth(1) {
+        Some(next) => Some(chars.chain([next]).collect()),
+        None => behind(chars.as_str()),
+    }
+}
+
+/// A column that keys are sorted by, and its index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Name,
+    Created,
+    Login,
+}
+
+impl Order {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Created => "created_at",
+            Self::Login => "login",
+        }
+    }
+
+    fn index(self) -> &'static str {
+        match self {
+            Self::Name => "key_usage_name",
+            Self::Created => "key_usage_created",
+            Self::Login => "key_usage_login",
+        }
+    }
+}
+
+/// A list that one column sorts.
+struct Piece<'c> {
+    kinds: Vec<u8>,
+    order: Order,
+    descending: bool,
+    after: Option<(Bound<'c>, KeyId)>,
+}
+
+#[derive(Clone, Copy)]
+enum Bound<'c> {
+    Name(&'c str),
+    Time(i64),
+}
+
+/// The pieces that make the whole list, one behind the other: two for the order of roles, otherwise one.
+fn pieces<'c>(filter: &KeyFilter, sort: KeySort, descending: bool, after: Option<&'c KeyCursor>) -> Vec<Piece<'c>> {
+    let kinds = |roles: &[Role]| {
+        let states = filter.state.map_or(vec![KeyState::Active, KeyState::Disabled], |state| vec![state]);
+        let stale: &[bool] = if filter.stale { &[true] } else { &[false, true] };
+        let wanted = roles.iter().filter(|role| filter.role.is_none_or(|only| only == **role));
+        let each = |role: &Role| {
+            let (role, states) = (*role, states.clone());
+            states.into_iter().flat_map(move |state| stale.iter().map(move |stale| kind_of(state, role, *stale)))
+        };
+        wanted.flat_map(each).collect::<Vec<_>>()
+    };
+    let order = match sort {
+        KeySort::Name | KeySort::Role => Order::Name,
+        KeySort::LastLogin => Order::Login,
+        KeySort::CreatedAt => Order::Created,
+    };
+    let roles = [Role::Admin, Role::ReadOnly];
+    let piece = |roles: &[Role], after| Piece { kinds: kinds(roles), order, descending, after };
+    let bound = after.map(|cursor| (cursor, cursor.id));
+    let pieces = match bound.map(|(cursor, id)| (&cursor.value, id)) {
+        _ if sort == KeySort::Role => {
+            let [first, second] = if descending { [roles[1], roles[0]] } else { roles };
+            match bound.map(|(cursor, id)| (&cursor.value, id)) {
+                Some((Place::Role(role, name), id)) if *role == first => {
+                    vec![piece(&[first], Some((Bound::Name(name), id))), piece(&[second], None)]
+                }
+                Some((Place::Role(_, name), id)) => vec![piece(&[second], Some((Bound::Name(name), id)))],
+                _ => vec![piece(&[first], None), piece(&[second], None)],
+            }
+        }
+        Some((Place::Name(name) | Place::Role(_, name), id)) => vec![piece(&roles, Some((Bound::Name(name), id)))],
+        Some((Place::Time(time), id)) => vec![piece(&roles, Some((Bound::Time(*time), id)))],
+        None => vec![piece(&roles, None)],
+    };
+    pieces.into_iter().filter(|piece| !piece.kinds.is_empty()).collect()
+}
+
+/// The parameters of every statement here, by number.
+struct Values<'v> {
+    /// `?1`
+    wanted: i64,
+    /// `?2`, `?3`
+    after: Option<(Bound<'v>, KeyId)>,
+    /// `?4`, and `?5` where names end that begin with it.
+    text: Option<&'v str>,
+    text_end: Option<&'v str>,
+    /// `?6`
+    unused_since: Option<i64>,
+    /// `?7`
+    question: Option<String>,
+    /// `?8`
+    walk: i64,
+}
+
+impl Values<'_> {
+    async fn fetch(&self, conn: &mut SqliteConnection, sql: String) -> Result<Vec<SqliteRow>> {
+        let query: sqlx::query::Query<'_, Sqlite, SqliteArguments> = sqlx::query(AssertSqlSafe(sql)).bind(self.wanted);
+        let query = match self.after.map(|(bound, _)| bound) {
+            Some(Bound::Name(name)) => query.bind(name),
+            Some(Bound::Time(time)) => query.bind(time),
+            None => query.bind(None::<i64>),
+        };
+        let query = query
+            .bind(self.after.map(|(_, id)| id_int(id)))
+            .bind(self.text)
+            .bind(self.text_end)
+            .bind(self.unused_since)
+            .bind(self.question.as_deref())
+            .bind(self.walk);
+        query.fetch_all(conn).await.map_err(failed("list the API keys"))
+    }
+}
+
+impl Piece<'_> {
+    async fn read(
+        &self,
+        conn: &mut SqliteConnection,
+        narrowing: &Narrowing,
+        wanted: i64,
+        walk: i64,
+    ) -> Result<Vec<Listed>> {
+        let looks = self.looks(narrowing);
+        let (text, text_end) = match &narrowing.text {
+            Text::Any => (None, None),
+            Text::Start(from, to) => (Some(from.as_str()), to.as_deref()),
+            Text::Holds(text) => (Some(text.as_str()), None),
+        };
+        let mut values = Values {
+            wanted,
+            after: self.after,
+            text,
+            text_end,
+            unused_since: narrowing.unused_since,
+            question: None,
+            walk: if looks { walk } else { wanted },
+        };
+        let rows = values.fetch(conn, self.walk(narrowing)).await?;
+        let enough = i64::try_from(rows.len()).is_ok_and(|found| found >= wanted);
+        if enough || !looks || values.fetch(conn, self.goes_on(narrowing)).await?.is_empty() {
+            return rows.iter().map(Listed::decode).collect();
+        }
+        if let Text::Holds(text) = &narrowing.text {
+            values.question = Some(question(conn, text).await?);
+        }
+        values.fetch(conn, self.gather(narrowing)).await?.iter().map(Listed::decode).collect()
+    }
+
+    /// Is there anything that the order's own index does not tell?
+    fn looks(&self, narrowing: &Narrowing) -> bool {
+        let text = match narrowing.text {
+            Text::Any => false,
+            Text::Start(..) => self.order != Order::Name,
+            Text::Holds(_) => true,
+        };
+        text || narrowing.unused_since.is_some()
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.descending { "DESC" } else { "ASC" }
+    }
+
+    /// Behind the cursor.
+    fn bound(&self, table: &str) -> String {
+        let column = self.order.column();
+        match (&self.after, self.descending) {
+            (None, _) => String::new(),
+            (Some(_), false) => format!(" AND ({table}{column}, {table}key_id) > (?2, ?3)"),
+            (Some(_), true) => format!(" AND ({table}{column}, {table}key_id) < (?2, ?3)"),
+        }
+    }
+
+    /// Ends of the list that narrowing sets on the order's own column. The end where the cursor is must not be one
+    /// for the planner too (`+`): it would begin there.
+    fn ends(&self, narrowing: &Narrowing) -> String {
+        let plus = |descending| if self.after.is_some() && self.descending == descending { "+" } else { "" };
+        let (lower, upper) = (plus(false), plus(true));
+        let mut ends = String::new();
+        if let (Text::Start(_, to), Order::Name) = (&narrowing.text, self.order) {
+            let _ = write!(ends, " AND {lower}name >= ?4");
+            if to.is_some() {
+                let _ = write!(ends, " AND {upper}name < ?5");
+            }
+        }
+        if narrowing.unused_since.is_some() && self.order != Order::Name {
+            let _ = write!(ends, " AND {upper}{} < ?6", self.order.column());
+        }
+        ends
+    }
+
+    /// The keys of the wanted kinds from the cursor on, in order, as many as `limit` says.
+    fn merged(&self, narrowing: &Narrowing, limit: &str) -> String {
+        let (column, index, direction) = (self.order.column(), self.order.index(), self.direction());
+        let (bound, ends) = (self.bound(""), self.ends(narrowing));
+        let each = |kind: &u8| {
+            format!(
+                "SELECT {column} AS place, key_id FROM key_usage INDEXED BY {index} WHERE kind = {kind}{bound}{ends}"
+            )
+        };
+        let all = self.kinds.iter().map(each).collect::<Vec<_>>().join(" UNION ALL ");
+        format!("{all} ORDER BY place {direction}, key_id {direction} LIMIT {limit}")
+    }
+
+    /// Walks and looks. The inner limit also keeps the order and the looking apart: SQLite must not look at more keys
+    /// of one kind than the merged order has need of.
+    fn walk(&self, narrowing: &Narrowing) -> String {
+        let looks = looks(narrowing);
+        let texts = texts(narrowing);
+        let merged = self.merged(narrowing, "?8");
+        format!(
+            "SELECT {KEY_AND_USAGE} FROM ({merged}) p CROSS JOIN key_usage u ON u.key_id = p.key_id {texts} \
+             CROSS JOIN api_keys k ON k.id = p.key_id WHERE true{looks} LIMIT ?1"
+        )
+    }
+
+    /// A row if there are keys behind a whole walk.
+    fn goes_on(&self, narrowing: &Narrowing) -> String {
+        self.merged(narrowing, "1 OFFSET ?8")
+    }
+
+    /// Gathers what fits and sorts it.
+    fn gather(&self, narrowing: &Narrowing) -> String {
+        let (column, direction) = (self.order.column(), self.direction());
+        let kinds = self.kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let from = match &narrowing.text {
+            Text::Holds(_) => {
+                "key_search CROSS JOIN key_usage u ON u.key_id = key_search.rowid \
+                 CROSS JOIN key_texts t ON t.id = key_search.rowid WHERE key_search MATCH ?7 AND"
+            }
+            Text::Start(..) => "key_usage u INDEXED BY key_usage_name WHERE",
+            Text::Any => "key_usage u INDEXED BY key_usage_login WHERE",
+        };
+        let (looks, bound) = (looks(narrowing), self.bound("u."));
+        format!(
+            "SELECT {KEY_AND_USAGE} FROM (SELECT u.{column} AS place, u.key_id AS key_id FROM {from} \
+             u.kind IN ({kinds}){looks}{bound} ORDER BY place {direction}, u.key_id {direction} LIMIT ?1) p \
+             CROSS JOIN key_usage u ON u.key_id = p.key_id CROSS JOIN api_keys k ON k.id = p.key_id"
+        )
+    }
+}
+
+/// All of a page's row.
+const KEY_AND_USAGE: &str = concat!(key_columns!(), ", ", usage_columns!(), ", u.name");
+
+/// What each key `u` is looked at for, with its text `t`.
+fn looks(narrowing: &Narrowing) -> String {
+    let mut looks = match &narrowing.text {
+        Text::Any => String::new(),
+        Text::Start(_, None) => " AND u.name >= ?4".to_owned(),
+        Text::Start(_, Some(_)) => " AND u.name >= ?4 AND u.name < ?5".to_owned(),
+        Text::Holds(_) => " AND instr(t.folded, ?4) > 0".to_owned(),
+    };
+    if narrowing.unused_since.is_some() {
+        looks.push_str(" AND u.login < ?6 AND u.created_at < ?6");
+    }
+    looks
+}
+
+fn texts(narrowing: &Narrowing) -> &'static str {
+    match narrowing.text {
+        Text::Holds(_) => "CROSS JOIN key_texts t ON t.id = p.key_id",
+        Text::Any | Text::Start(..) => "",
+    }
+}
