@@ -174,7 +174,7 @@ fn row(n: u32) -> Row {
         1 => format!("{} for the {} department, row {n}", word(5), word(7)),
         _ => format!("{} job", word(9)),
     };
-    let role = if n % 10 == 0 { "ADMIN" } else { "READONLY" };
+    let role = if n.is_multiple_of(10) { "ADMIN" } else { "READONLY" };
     let state = match n % 40 {
         0 => "deleted",
         1 => "disabled",
@@ -182,7 +182,7 @@ fn row(n: u32) -> Row {
     };
     let created_at = NOW - mixed % (400 * DAY);
     let last_login = (mixed % 3 > 0).then(|| created_at + (mixed >> 8) % (NOW - created_at + 1));
-    let stale_at = (n % 97 == 0).then_some(NOW);
+    let stale_at = n.is_multiple_of(97).then_some(NOW);
     (KeyId::draw(&SystemEntropy).as_u64(), name, description, role, state, created_at, last_login, stale_at)
 }
 

@@ -32,12 +32,23 @@ fn the_document_is_openapi_3_1_and_a_linter_finds_nothing() {
     assert_success(&tools::openapi_linter().arg(document).output().expect("node runs"));
 }
 
-/// Schemathesis with all checks against a server of its own, as an operator of its own.
+/// Schemathesis with all checks against a server of its own, as an operator of its own. All but one: a deleted key is
+/// still there to be read, as a record that says `deleted`.
 fn schemathesis(plane: &Plane) -> Command {
     let operator = plane.operator("schemathesis", "admin");
     let mut command = tools::schemathesis();
     command
-        .args(["run", "--checks", "all", "--continue-on-failure", "--no-color", "--warnings", "off"])
+        .args([
+            "run",
+            "--checks",
+            "all",
+            "--exclude-checks",
+            "use_after_free",
+            "--continue-on-failure",
+            "--no-color",
+            "--warnings",
+            "off",
+        ])
         .args(["--suppress-health-check", "all", "--request-timeout", "30"])
         .args(["--max-examples", count("12", "300"), "--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--url", &plane.anonymous().origin()])

@@ -35,7 +35,7 @@ fn names(ids: &[String], node: &Node) -> bool {
 
 /// A process that is stopped within a write transaction holds SQLite's lock, and nobody can change anything: then no
 /// change is acknowledged either, and there is nothing to promise. Here it is stopped at another moment.
-fn pause_outside_of_transactions(node: &Node, site: &Site) {
+pub fn pause_outside_of_transactions(node: &Node, site: &Site) {
     wait_for("it stands still outside of a transaction", || {
         node.pause();
         let mut sqlite = Command::new("sqlite3");

@@ -168,9 +168,9 @@ fn references(path: &str, text: &str) -> Vec<String> {
     let found =
         pattern.captures_iter(text).filter_map(|c| c.iter().skip(1).flatten().next().map(|m| m.as_str().to_owned()));
     found
-        .filter(|r| !r.starts_with("#") && !r.starts_with("data:"))
+        .inspect(|r| assert!(!r.contains("//"), "{path} refers to another site: {r}"))
+        .filter(|r| r.starts_with(['/', '.']))
         .map(|r| {
-            assert!(!r.contains("//"), "{path} refers to another site: {r}");
             let mut parts: Vec<&str> = if r.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
             for part in r.split('/') {
                 match part {

@@ -76,7 +76,7 @@ fn who_regenerates_what_somebody_else_has_just_regenerated_is_told_and_does_not(
 fn while_a_node_is_waited_for_the_page_shows_which() {
     let page = Page::start();
     let other = page.plane.serve_another(&crate::support::Config::in_front_of(&page.plane.upstream));
-    other.pause();
+    crate::fleet::pause_outside_of_transactions(&other, &page.plane);
     page.click(&hook("shared-secret"));
     page.click(&hook("regenerate"));
     page.fill(&hook("confirm-word"), "REGENERATE");

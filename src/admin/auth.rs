@@ -209,8 +209,13 @@ pub(super) fn session_token(headers: &HeaderMap, connection: Connection) -> Opti
 /// Refuses what another site made a browser send. With `needed`, also what does not tell where it is from.
 pub(super) fn own_page(headers: &HeaderMap, connection: Connection, needed: bool) -> Answer<()> {
     let text = |value: Option<&HeaderValue>| value.map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
-    let origin = text(headers.get(ORIGIN));
-    let site = text(headers.get("sec-fetch-site"));
+    // Two of a field are none of ours.
+    let only = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let value = text(values.next());
+        if values.next().is_some() { Some("?".to_owned()) } else { value }
+    };
+    let (origin, site) = (only(ORIGIN.as_str()), only("sec-fetch-site"));
     let host = text(headers.get(HOST)).unwrap_or_default();
     let is_ours = match (site.as_deref(), origin.as_deref()) {
         // The scheme may be another where something in front of us ends TLS; the browser has looked at it.

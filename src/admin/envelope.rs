@@ -58,7 +58,8 @@ async fn answer(admin: &Admin, mut request: Request, next: Next) -> Response {
     let mut inner = pin!(without_panic(next.run(request)));
     tokio::select! {
         response = &mut inner => response,
-        () = tokio::time::sleep(admin.settings.request_timeout) => {
+        // Once for the body, which has an answer of its own for it, and once for the rest.
+        () = tokio::time::sleep(admin.settings.request_timeout.saturating_mul(2)) => {
             if waits.is_set() {
                 return inner.await;
             }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -84,10 +85,16 @@ async fn read(request: Request, patience: Duration) -> Result<Bytes, Problem> {
 /// Text that is no JSON is 400 with its place; JSON that is not what was asked for is 422 with its field.
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // In two steps, since the second stops at whatever comes first.
-    let mut syntax = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize::<_, IgnoredAny>(&mut syntax)
-        .map_err(|error| malformed(&shown(&named(error.path())), error.inner()))?;
-    syntax.end().map_err(|error| malformed("", &error))?;
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| {
+        // What is skipped has no names; what is read has.
+        let read = serde_path_to_error::deserialize::<_, Value>(&mut serde_json::Deserializer::from_slice(body));
+        let path = read.err().map(|error| named(error.path())).unwrap_or_default();
+        malformed(&shown(&path), &error)
+    })?;
+    // A list of values in the right order would do for serde.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("(body)", "expected an object"));
+    }
     let mut typed = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut typed).map_err(|error| {
         let path = named(error.path());
@@ -310,7 +317,7 @@ pub struct WaitFor(pub Wait);
 pub struct WaitParameters {
     /// How long to wait for the nodes: `none`, or at most a duration such as `5s`. Without it, until the promise
     /// holds.
-    #[param(required = false, example = "5s")]
+    #[param(required = false, pattern = "^(none|0|[0-9]{1,4}(ms|s|m))$", example = "5s")]
     pub wait: Option<String>,
 }
 

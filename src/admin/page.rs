@@ -3,6 +3,7 @@
 //! Nothing here needs a credential, because nothing here is secret: the page gets all that it shows from the REST API,
 //! with the operator's session. Never here: data, templates, anything made per request. Merged into the admin router.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -142,8 +143,12 @@ fn names(value: &HeaderValue, etag: &str) -> bool {
 /// A strong tag, of the content alone: the same in every process of the same version.
 fn etag(content: &str) -> String {
     let digest = Sha256::digest(content.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    let mut tag = String::from("\"");
+    for byte in digest.iter().take(16) {
+        let _ = write!(tag, "{byte:02x}"); // a String takes everything
+    }
+    tag.push('"');
+    tag
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ struct Login {
 /// Who is logged in.
 #[derive(Debug, Serialize, ToSchema)]
 struct SessionView {
+    /// You.
     operator: OperatorName,
     /// When the session ends, however much it is used (RFC 3339); null without a session.
     #[schema(format = DateTime)]
@@ -51,9 +52,12 @@ struct SessionView {
 /// An operator, as far as everybody who is one may know.
 #[derive(Debug, Serialize, ToSchema)]
 struct OperatorName {
+    /// Public; 12 characters of `[0-9a-z]`.
+    #[schema(pattern = "^[0-9a-z]{12}$")]
     id: String,
+    /// For people.
     name: String,
-    #[schema(value_type = String, example = "admin")]
+    /// What you may do.
     role: OperatorRole,
 }
 
@@ -68,7 +72,9 @@ impl SessionView {
     }
 }
 
-/// Log in: a token becomes a session, in a cookie.
+/// Log in
+///
+/// A token becomes a session, in a cookie.
 #[utoipa::path(
     post,
     path = "/v1/session",
@@ -148,7 +154,9 @@ fn cookie(connection: Connection, token: Option<&SessionToken>) -> Answer<Header
     Ok(cookie)
 }
 
-/// Who am I? With a token also without a session.
+/// Show who is logged in
+///
+/// With a token also without a session.
 #[utoipa::path(
     get,
     path = "/v1/session",
@@ -162,7 +170,9 @@ async fn show(State(admin): State<Arc<Admin>>, Viewer(caller): Viewer, _: NoPara
     Json(SessionView::of(&caller.operator, caller.session.as_ref(), &admin))
 }
 
-/// Log out: the session ends. With a token there is none, and nothing is done.
+/// Log out
+///
+/// The session ends. With a token there is none, and nothing is done.
 #[utoipa::path(
     delete,
     path = "/v1/session",

@@ -41,7 +41,6 @@ struct SharedSecret {
     version: u32,
     /// The secret itself; the whole text is the key of the HMAC.
     #[schema(pattern = "^kgs_[0-9]{1,10}_[0-9A-Za-z]{43}$")]
-    #[schema(example = "kgs_7_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")]
     secret: String,
     /// When it was made.
     created_at: Moment,

@@ -54,16 +54,19 @@ pub struct Reply {
 
 impl Reply {
     /// The last part of a problem's type; empty if it is none.
+    #[must_use]
     pub fn problem(&self) -> &str {
         self.body["type"].as_str().unwrap_or_default().trim_start_matches("urn:keygate:problem:")
     }
 
     /// The fields that a problem names.
+    #[must_use]
     pub fn fields(&self) -> Vec<&str> {
         self.body["errors"].as_array().into_iter().flatten().filter_map(|error| error["field"].as_str()).collect()
     }
 
     /// `name=value` of the cookie that it sets.
+    #[must_use]
     pub fn cookie(&self) -> String {
         let set = self.headers[SET_COOKIE].to_str().unwrap();
         set.split(';').next().unwrap().to_owned()

@@ -138,7 +138,7 @@ mod tests {
         let (zoe, token) = lifecycle.add_operator(name("zoe"), OperatorRole::Admin, &actor).await.unwrap();
         assert_eq!(token.id(), zoe.id);
         let again = lifecycle.add_operator(name("zoe"), OperatorRole::Viewer, &actor).await;
-        assert!(matches!(again, Err(LifecycleError::Store(StoreError::OperatorNameTaken(taken))) if taken == "zoe"));
+        assert!(matches!(again, Err(LifecycleError::Store(StoreError::OperatorNameTaken(name))) if name == "zoe"));
 
         let (rotated, new) = lifecycle.rotate_operator(zoe.id, &actor).await.unwrap();
         assert_eq!((rotated.id, new.id()), (zoe.id, zoe.id), "who it is stays");

@@ -185,6 +185,7 @@ mod id_text {
 
     use crate::credential::KeyId;
 
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
     pub(super) fn serialize<S: Serializer>(id: &KeyId, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(id)
     }

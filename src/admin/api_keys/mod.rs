@@ -42,13 +42,9 @@ struct IssuedKey {
     key: KeyView,
     /// The app key encoded with the current shared secret: what clients send. Shown this once.
     #[schema(pattern = "^kg_[0-9]{1,10}_[0-9a-z]{12}_[0-9A-Za-z]{43}_[0-9a-f]{40}$")]
-    #[schema(
-        example = "kg_7_4k9w0c2m7xqz_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg_0123456789abcdef0123456789abcdef01234567"
-    )]
     encoded_key: String,
     /// The key's own secret, for encoding anew after the shared secret is regenerated. Shown this once.
     #[schema(pattern = "^kga_[0-9a-z]{12}_[0-9A-Za-z]{43}$")]
-    #[schema(example = "kga_4k9w0c2m7xqz_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")]
     app_key: String,
     /// How far the change has reached the nodes.
     revocation: RevocationView,

@@ -32,9 +32,10 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** Makes `child` the only child; one that is already there is not moved, so that it keeps focus and scroll. */
+/** Makes `child` the only child. What is there already, or looks the same, stays and keeps focus and scroll. */
 export function showOnly(parent, child) {
-  if (parent.childNodes.length !== 1 || parent.firstChild !== child) parent.replaceChildren(child);
+  const there = parent.childNodes.length === 1 ? parent.firstChild : null;
+  if (there !== child && !there?.isEqualNode(child)) parent.replaceChildren(child);
 }
 
 /** Sets text only where it differs, so that selection and screen readers are left alone. */

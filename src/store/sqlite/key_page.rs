@@ -1,9 +1,9 @@
 //! Pages of keys, in any order and narrowed in any way, in time that hardly grows with the number of keys.
 //!
 //! Every order has an index that begins with the kind of a key (state, role, staleness). A page walks the pieces of
-//! the kinds that are wanted, merged, from the cursor on. Text and time of use are looked at key by key on the way;
-//! when a walk meets too few keys that fit, these few are gathered from the index of what narrows, and sorted. Both
-//! ways give the same page. Called by the store's facade.
+//! the kinds that are wanted, merged, from the cursor on. Text and time of use are looked at key by key on the way.
+//! When only few keys can fit, or a walk meets too few, those that fit are gathered from an index of what narrows, and
+//! sorted. Both ways give the same page. Called by the store's facade.
 
 use std::fmt::Write as _;
 
@@ -13,21 +13,30 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 use super::super::query::{NEVER, Place};
 use super::super::{ApiKey, KeyCounts, KeyCursor, KeyFilter, KeyPage, KeyQuery, KeySort, Result, StoreError, Usage};
 use super::key_row::{COLUMNS, USAGE_COLUMNS, decode_with_usage, key_columns, usage_columns};
-use super::key_text::{fold, question};
+use super::narrowing::{Narrowing, Source, Text};
 use super::row::{Fields, failed, id_int};
 use crate::clock::WallTime;
 use crate::credential::{KeyId, KeyState, Role};
 
-/// Keys that a walk looks at before it gives up.
-const WALK: i64 = 10_000;
+/// When a list is walked and when gathered. Says how long a page takes, never what is on it.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    /// So many keys are gathered rather than walked for.
+    pub(super) few: i64,
+    /// Keys that a walk looks at for each that is wanted, before it gives up.
+    pub(super) walk: i64,
+}
+
+/// Looking at a key costs about as much on a walk as gathering it does.
+const PLAN: Plan = Plan { few: 10_000, walk: 100 };
 
 /// One page.
 pub(super) async fn read(conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {
-    read_walking(conn, query, WALK).await
+    read_by(PLAN, conn, query).await
 }
 
-/// The same with a walk of this length.
-pub(super) async fn read_walking(conn: &mut SqliteConnection, query: &KeyQuery, walk: i64) -> Result<KeyPage> {
+/// One page, read in this way.
+pub(super) async fn read_by(plan: Plan, conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {
     let KeyQuery { filter, sort, descending, after, limit } = query;
     if after.as_ref().is_some_and(|cursor| !cursor.is_of(*sort, *descending)) {
         return Err(StoreError::OtherOrder);
@@ -38,7 +47,7 @@ pub(super) async fn read_walking(conn: &mut SqliteConnection, query: &KeyQuery, 
     for piece in pieces(filter, *sort, *descending, after.as_ref()) {
         // One more than the page has, to know whether there is another page.
         let wanted = i64::try_from(limit + 1 - found.len()).unwrap_or(i64::MAX);
-        found.extend(piece.read(conn, &narrowing, wanted, walk).await?);
+        found.extend(piece.read(plan, conn, &narrowing, wanted).await?);
         if found.len() > limit {
             break;
         }
@@ -74,7 +83,7 @@ pub(super) async fn counts(conn: &mut SqliteConnection, since: WallTime) -> Resu
 const STALE: u8 = 1;
 
 /// The number in the column `kind`, which the schema makes.
-fn kind_of(state: KeyState, role: Role, stale: bool) -> u8 {
+fn kind_of(state: KeyState, role: Role, is_stale: bool) -> u8 {
     let state = match state {
         KeyState::Active => 0,
         KeyState::Disabled => 4,
@@ -84,7 +93,7 @@ fn kind_of(state: KeyState, role: Role, stale: bool) -> u8 {
         Role::ReadOnly => 0,
         Role::Admin => 2,
     };
-    state + role + if stale { STALE } else { 0 }
+    state + role + if is_stale { STALE } else { 0 }
 }
 
 /// A key of a page, with the name that it is sorted by.
@@ -110,41 +119,6 @@ impl Listed {
             KeySort::CreatedAt => Place::Time(self.key.created_at.as_i64()),
         };
         KeyCursor { sort, descending, id: self.key.id, value }
-    }
-}
-
-/// What each key has to be looked at for.
-struct Narrowing {
-    text: Text,
-    unused_since: Option<i64>,
-}
-
-enum Text {
-    Any,
-    /// Names from the first to (not including) the second, if there is one.
-    Start(String, Option<String>),
-    Holds(String),
-}
-
-impl Narrowing {
-    fn of(filter: &KeyFilter) -> Self {
-        let folded = fold(filter.text.as_deref().unwrap_or_default());
-        let text = match folded.chars().count() {
-            0 => Text::Any,
-            1 | 2 => Text::Start(folded.clone(), behind(&folded)),
-            _ => Text::Holds(folded),
-        };
-        Self { text, unused_since: filter.unused_since.map(WallTime::as_i64) }
-    }
-}
-
-/// The first text behind all that begin with this one.
-fn behind(start: &str) -> Option<String> {
-    let mut chars = start.chars();
-    let last = chars.next_back()?;
-    match (last..=char::MAX).nth(1) {
-        Some(next) => Some(chars.chain([next]).collect()),
-        None => behind(chars.as_str()),
     }
 }
 
@@ -265,35 +239,55 @@ impl Values<'_> {
 impl Piece<'_> {
     async fn read(
         &self,
+        plan: Plan,
         conn: &mut SqliteConnection,
         narrowing: &Narrowing,
         wanted: i64,
-        walk: i64,
     ) -> Result<Vec<Listed>> {
-        let looks = self.looks(narrowing);
         let (text, text_end) = match &narrowing.text {
             Text::Any => (None, None),
-            Text::Start(from, to) => (Some(from.as_str()), to.as_deref()),
+            Text::Start(from, end) => (Some(from.as_str()), end.as_deref()),
             Text::Holds(text) => (Some(text.as_str()), None),
         };
-        let mut values = Values {
-            wanted,
-            after: self.after,
-            text,
-            text_end,
-            unused_since: narrowing.unused_since,
-            question: None,
-            walk: if looks { walk } else { wanted },
+        let (after, unused_since) = (self.after, narrowing.unused_since);
+        let mut values = Values { wanted, after, text, text_end, unused_since, question: None, walk: wanted };
+        let rows = match self.looks(narrowing) {
+            false => values.fetch(conn, self.walk(narrowing)).await?,
+            true => {
+                values.walk = wanted.saturating_mul(plan.walk);
+                let source = narrowing.source(conn, &self.kinds(), plan.few).await?;
+                let is_small = source.as_ref().is_some_and(|(_, about)| *about <= plan.few);
+                let walked = if is_small { None } else { self.walked(conn, narrowing, &values).await? };
+                match (walked, source) {
+                    (None, Some((source, _))) => {
+                        let sql = self.gather(narrowing, &source);
+                        if let Source::Search(question) = source {
+                            values.question = Some(question.text);
+                        }
+                        values.fetch(conn, sql).await?
+                    }
+                    (walked, _) => walked.unwrap_or_default(),
+                }
+            }
         };
+        rows.iter().map(Listed::decode).collect()
+    }
+
+    /// What a walk finds, if that is all that is wanted or all that there is.
+    async fn walked(
+        &self,
+        conn: &mut SqliteConnection,
+        narrowing: &Narrowing,
+        values: &Values<'_>,
+    ) -> Result<Option<Vec<SqliteRow>>> {
         let rows = values.fetch(conn, self.walk(narrowing)).await?;
-        let enough = i64::try_from(rows.len()).is_ok_and(|found| found >= wanted);
-        if enough || !looks || values.fetch(conn, self.goes_on(narrowing)).await?.is_empty() {
-            return rows.iter().map(Listed::decode).collect();
-        }
-        if let Text::Holds(text) = &narrowing.text {
-            values.question = Some(question(conn, text).await?);
-        }
-        values.fetch(conn, self.gather(narrowing)).await?.iter().map(Listed::decode).collect()
+        let enough = i64::try_from(rows.len()).is_ok_and(|found| found >= values.wanted);
+        let all = enough || values.fetch(conn, self.goes_on(narrowing)).await?.is_empty();
+        Ok(all.then_some(rows))
+    }
+
+    fn kinds(&self) -> String {
+        self.kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Is there anything that the order's own index does not tell?
@@ -354,11 +348,9 @@ impl Piece<'_> {
     /// Walks and looks. The inner limit also keeps the order and the looking apart: SQLite must not look at more keys
     /// of one kind than the merged order has need of.
     fn walk(&self, narrowing: &Narrowing) -> String {
-        let looks = looks(narrowing);
-        let texts = texts(narrowing);
-        let merged = self.merged(narrowing, "?8");
+        let (merged, looks) = (self.merged(narrowing, "?8"), narrowing.looks());
         format!(
-            "SELECT {KEY_AND_USAGE} FROM ({merged}) p CROSS JOIN key_usage u ON u.key_id = p.key_id {texts} \
+            "SELECT {KEY_AND_USAGE} FROM ({merged}) p CROSS JOIN key_usage u ON u.key_id = p.key_id \
              CROSS JOIN api_keys k ON k.id = p.key_id WHERE true{looks} LIMIT ?1"
         )
     }
@@ -369,18 +361,9 @@ impl Piece<'_> {
     }
 
     /// Gathers what fits and sorts it.
-    fn gather(&self, narrowing: &Narrowing) -> String {
-        let (column, direction) = (self.order.column(), self.direction());
-        let kinds = self.kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let from = match &narrowing.text {
-            Text::Holds(_) => {
-                "key_search CROSS JOIN key_usage u ON u.key_id = key_search.rowid \
-                 CROSS JOIN key_texts t ON t.id = key_search.rowid WHERE key_search MATCH ?7 AND"
-            }
-            Text::Start(..) => "key_usage u INDEXED BY key_usage_name WHERE",
-            Text::Any => "key_usage u INDEXED BY key_usage_login WHERE",
-        };
-        let (looks, bound) = (looks(narrowing), self.bound("u."));
+    fn gather(&self, narrowing: &Narrowing, source: &Source) -> String {
+        let (column, direction, kinds) = (self.order.column(), self.direction(), self.kinds());
+        let (from, looks, bound) = (source.from(), narrowing.looks(), self.bound("u."));
         format!(
             "SELECT {KEY_AND_USAGE} FROM (SELECT u.{column} AS place, u.key_id AS key_id FROM {from} \
              u.kind IN ({kinds}){looks}{bound} ORDER BY place {direction}, u.key_id {direction} LIMIT ?1) p \
@@ -391,24 +374,3 @@ impl Piece<'_> {
 
 /// All of a page's row.
 const KEY_AND_USAGE: &str = concat!(key_columns!(), ", ", usage_columns!(), ", u.name");
-
-/// What each key `u` is looked at for, with its text `t`.
-fn looks(narrowing: &Narrowing) -> String {
-    let mut looks = match &narrowing.text {
-        Text::Any => String::new(),
-        Text::Start(_, None) => " AND u.name >= ?4".to_owned(),
-        Text::Start(_, Some(_)) => " AND u.name >= ?4 AND u.name < ?5".to_owned(),
-        Text::Holds(_) => " AND instr(t.folded, ?4) > 0".to_owned(),
-    };
-    if narrowing.unused_since.is_some() {
-        looks.push_str(" AND u.login < ?6 AND u.created_at < ?6");
-    }
-    looks
-}
-
-fn texts(narrowing: &Narrowing) -> &'static str {
-    match narrowing.text {
-        Text::Holds(_) => "CROSS JOIN key_texts t ON t.id = p.key_id",
-        Text::Any | Text::Start(..) => "",
-    }
-}

@@ -70,19 +70,22 @@ pub(super) async fn refold_all(conn: &mut SqliteConnection) -> Result<()> {
     }
 }
 
-/// What to ask the search for: the rarest trigrams of a folded text of three or more characters.
+/// What to ask the search for, and how many texts that finds about.
+pub(super) struct Question {
+    pub(super) text: String,
+    pub(super) about: i64,
+}
+
+/// The rarest trigrams of a folded text of three or more characters.
 ///
 /// Asking for all of them takes as long as the common ones are long. How common one is shows in the ids, which are
 /// random: the sooner so many keys that hold it have been met, the more there are. A wrong guess costs time alone.
-pub(super) async fn question(conn: &mut SqliteConnection, folded: &str) -> Result<String> {
-    const RANK: &str = "SELECT value, (SELECT rowid FROM key_search WHERE key_search MATCH value LIMIT 1 OFFSET 500)
+pub(super) async fn question(conn: &mut SqliteConnection, folded: &str) -> Result<Question> {
+    const RANK: &str = "SELECT value, (SELECT rowid FROM key_search WHERE key_search MATCH value LIMIT 1 OFFSET ?2)
         FROM json_each(?1)";
     let quoted: Vec<_> = trigrams(folded).into_iter().take(LOOKED_AT).map(|gram| quote(&gram)).collect();
-    if quoted.len() <= 1 {
-        return Ok(quoted.concat());
-    }
     let json = serde_json::Value::from(quoted).to_string();
-    let rows = sqlx::query(RANK).bind(json).fetch_all(conn).await.map_err(failed("look at the search"))?;
+    let rows = sqlx::query(RANK).bind(json).bind(MET).fetch_all(conn).await.map_err(failed("look at the search"))?;
     let mut ranked = Vec::with_capacity(rows.len());
     for row in &rows {
         let fields = Fields::new(row, "key_search", 0);
@@ -90,10 +93,18 @@ pub(super) async fn question(conn: &mut SqliteConnection, folded: &str) -> Resul
         ranked.push((met.unwrap_or(i64::MAX), fields.get::<String>(0, "trigram")?));
     }
     ranked.sort_unstable_by(|a, b| b.cmp(a));
+    let rarest = ranked.first().map_or(i64::MAX, |(met, _)| *met);
     // One that only a few hold is enough.
-    let asked = if ranked.first().is_some_and(|(met, _)| *met == i64::MAX) { 1 } else { ASKED_FOR };
-    Ok(ranked.into_iter().take(asked).map(|(_, gram)| gram).collect::<Vec<_>>().join(" "))
+    let asked = if rarest == i64::MAX { 1 } else { ASKED_FOR };
+    let text = ranked.into_iter().take(asked).map(|(_, gram)| gram).collect::<Vec<_>>().join(" ");
+    Ok(Question { text, about: (MET + 1).saturating_mul(IDS / rarest.clamp(1, IDS)) })
 }
+
+/// So many texts with a trigram are passed over to see how soon they come.
+const MET: i64 = 500;
+
+/// How many ids there can be.
+const IDS: i64 = 36_i64.pow(12);
 
 fn trigrams(folded: &str) -> BTreeSet<String> {
     let chars: Vec<char> = folded.chars().collect();

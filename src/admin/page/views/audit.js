@@ -138,7 +138,7 @@ export function mountAudit(main) {
       draw(await get("audit", query(), { signal: request.signal }));
     } catch (error) {
       if (isAbort(error)) return;
-      fill(
+      showOnly(
         place,
         emptyState({
           symbol: "warning",

@@ -49,9 +49,7 @@ function disable(key) {
     ]),
     verb: "Disable",
     act: (dialog) =>
-      revoke(dialog, `“${key.name}” is disabled`, () =>
-        post(path(key, "disable"), undefined, { query: FIRST_WAIT }),
-      ),
+      revoke(dialog, `“${key.name}” is disabled`, () => post(path(key, "disable"), undefined, { query: FIRST_WAIT })),
   });
 }
 

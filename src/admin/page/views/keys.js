@@ -18,6 +18,7 @@ const COUNTS_MS = 30_000;
 
 export function mountKeys(main, params) {
   let shown = null;
+  let failed = false;
   let request = new AbortController();
 
   const summary = h("p", { class: "summary", test: "summary" });
@@ -84,7 +85,8 @@ export function mountKeys(main, params) {
     } catch (error) {
       if (isAbort(error)) return;
       shown = null;
-      fill(
+      failed = true;
+      showOnly(
         place,
         emptyState({
           symbol: "warning",
@@ -100,6 +102,7 @@ export function mountKeys(main, params) {
 
   function draw(page) {
     shown = page.api_keys;
+    failed = false;
     table.element.removeAttribute("aria-busy");
     table.show(shown);
     pager.loaded(page.next_cursor, shown.length);
@@ -109,7 +112,7 @@ export function mountKeys(main, params) {
 
   /** The same page again. The rows stay where they are while somebody is among them, unless `moves`. */
   async function refresh(moves = false) {
-    if (shown === null) return moves ? load() : undefined;
+    if (shown === null) return moves || failed ? load() : undefined;
     const mine = request;
     const page = await ask();
     if (mine !== request || shown === null) return;

@@ -46,7 +46,7 @@ export function mountNodes(main) {
     try {
       draw(await get("nodes"));
     } catch (error) {
-      fill(
+      showOnly(
         place,
         emptyState({
           symbol: "warning",

@@ -51,7 +51,7 @@ export function mountOperators(main) {
     place,
   );
   if (!isAdmin()) {
-    fill(
+    showOnly(
       place,
       emptyState({
         symbol: "shield",
@@ -75,7 +75,7 @@ export function mountOperators(main) {
       );
       showOnly(place, table.element);
     } catch (error) {
-      fill(
+      showOnly(
         place,
         emptyState({
           symbol: "warning",
