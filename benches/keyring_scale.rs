@@ -15,6 +15,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use common::{Bench, Quick, sizes};
 use keygate::credential::KeyId;
-use keygate::keyring::IdHash;
+use keygate::keyring::Index;
 
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -80,34 +81,89 @@ fn ids(keys: usize) -> (Vec<KeyId>, Vec<KeyId>) {
 fn maps(keys: usize) {
     let (all, order) = ids(keys);
     let numbered = || all.iter().enumerate().map(|(n, id)| (*id, n as u32));
+    let index = Index::new();
+    numbered().for_each(|(id, n)| index.insert(id, n, |n| all.get(n as usize).copied()));
+    look_up(keys, "own index", &order, |id| index.find(id, |n| all.get(n as usize) == Some(&id)));
+    drop(index);
     let papaya = papaya::HashMap::with_hasher(IdHash::default());
     numbered().for_each(|(id, n)| {
         papaya.pin().insert(id, n);
     });
-    report(keys, "papaya", LOOK_UPS, || {
-        for id in &order {
-            black_box(papaya.pin().get(id).copied());
-        }
-    });
+    look_up(keys, "papaya", &order, |id| papaya.pin().get(&id).copied());
     drop(papaya);
     let dash = dashmap::DashMap::with_hasher(IdHash::default());
     numbered().for_each(|(id, n)| {
         dash.insert(id, n);
     });
-    report(keys, "dashmap", LOOK_UPS, || {
-        for id in &order {
-            black_box(dash.get(id).map(|n| *n));
-        }
-    });
+    look_up(keys, "dashmap", &order, |id| dash.get(&id).map(|n| *n));
     drop(dash);
     let mut map = HashMap::with_hasher(IdHash::default());
     map.extend(numbered());
     let swapped = ArcSwap::from(Arc::new(map));
-    report(keys, "ArcSwap of HashMap", LOOK_UPS, || {
-        for id in &order {
-            black_box(swapped.load().get(id).copied());
+    look_up(keys, "ArcSwap of HashMap", &order, |id| swapped.load().get(&id).copied());
+}
+
+/// One thread on all keys; two threads on all keys; two threads on one key, as when one integration sends most requests.
+fn look_up(keys: usize, what: &str, order: &[KeyId], find: impl Fn(KeyId) -> Option<u32> + Sync) {
+    let all = |order: &[KeyId]| {
+        for id in order {
+            black_box(find(*id));
         }
-    });
+    };
+    report(keys, what, LOOK_UPS, || all(order));
+    let both = |order: &[KeyId]| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| all(order));
+            all(order);
+        });
+    };
+    report(keys, &format!("{what}, two threads"), LOOK_UPS, || both(order));
+    let hot = vec![order[0]; LOOK_UPS];
+    report(keys, &format!("{what}, two threads on one key"), LOOK_UPS, || both(&hot));
+}
+
+/// The hash of [`Index`], for the maps that it is measured against.
+#[derive(Clone)]
+struct IdHash(u64);
+
+impl Default for IdHash {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0u8) | 1)
+    }
+}
+
+impl BuildHasher for IdHash {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher { multiplier: self.0, hash: 0 }
+    }
+}
+
+/// See [`IdHash`].
+struct IdHasher {
+    multiplier: u64,
+    hash: u64,
+}
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.hash ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let wide = u128::from(value ^ self.hash) * u128::from(self.multiplier);
+        #[allow(clippy::cast_possible_truncation, reason = "both halves of the product, folded")]
+        {
+            self.hash = (wide as u64) ^ (wide >> 64) as u64;
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
 }
 
 fn keyring(keys: usize) {

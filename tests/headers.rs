@@ -2,7 +2,7 @@
 
 use crate::support::request::{Request, get};
 use crate::support::upstream::Seen;
-use crate::support::{Config, Gateway, Key, Upstream, request};
+use crate::support::{Config, Gateway, Key, Upstream, request, wait_for};
 
 struct Fixture {
     upstream: Upstream,
@@ -47,7 +47,7 @@ fn the_upstream_is_told_who_calls() {
 }
 
 #[test]
-fn names_are_percent_encoded_where_they_become_headers() {
+fn names_are_percent_encoded_in_headers_and_plain_in_the_log() {
     let f = start();
     let key = f.gateway.key_add("Größe & Maß, 100%", "admin");
     let response = f.gateway.node.get("/named", &key);
@@ -56,6 +56,8 @@ fn names_are_percent_encoded_where_they_become_headers() {
     let name = seen.header("x-keygate-key-name").expect("a name");
     assert!(name.is_ascii(), "{name}");
     assert!(name.contains("Gr%C3%B6%C3%9Fe") && name.contains("100%25"), "{name}");
+    let is_logged = || f.gateway.node.access_log().iter().any(|line| line["key_name"] == "Größe & Maß, 100%");
+    wait_for("the line of the access log", is_logged);
 }
 
 #[test]

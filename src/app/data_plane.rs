@@ -104,3 +104,100 @@ impl DataPlane {
         self.runtime.shutdown_timeout(END);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::clock::{BootTime, Clock, SystemClock, WallTime};
+    use crate::entropy::SystemEntropy;
+    use crate::fleet::lease::LeaseGate;
+    use crate::keyring::Keyring;
+    use crate::metrics::{Metrics, Registry, names};
+    use crate::proxy::gateway::Live;
+    use crate::proxy::reject::Rejection;
+    use crate::proxy::telemetry::Telemetry;
+
+    /// Panics once when asked, in the middle of whatever request asks for the time.
+    struct Bomb(AtomicBool);
+
+    impl Clock for Bomb {
+        fn boot(&self) -> BootTime {
+            SystemClock.boot()
+        }
+
+        fn wall(&self) -> WallTime {
+            SystemClock.wall()
+        }
+
+        fn wall_coarse(&self) -> WallTime {
+            assert!(!self.0.swap(false, Ordering::SeqCst), "as the test wants");
+            SystemClock.wall_coarse()
+        }
+    }
+
+    const CONFIG: &str = r#"
+        [server]
+        listen = ["127.0.0.1:0"]
+        threads = 1
+        [[upstream]]
+        name = "api"
+        servers = ["127.0.0.1:9"]
+        [[route]]
+        path = "/"
+        upstream = "api"
+        [store]
+        url = "sqlite:keygate.db"
+        [secrets]
+        master_key_file = "master.key"
+    "#;
+
+    fn gateway(config: &Config, clock: &Arc<Bomb>) -> Arc<Gateway> {
+        let metrics = Arc::new(Metrics::new(&Registry::new(), &Rejection::REASONS).unwrap());
+        let keyring = Arc::new(Keyring::new(&SystemEntropy));
+        let telemetry = Telemetry {
+            no_route: metrics.route(names::NO_ROUTE).unwrap(),
+            metrics: Arc::clone(&metrics),
+            access_log: None,
+            keyring: Arc::clone(&keyring),
+            clock: clock.clone(),
+        };
+        let live = Live::new(config, &metrics).unwrap();
+        Arc::new(Gateway::new(keyring, Arc::new(LeaseGate::closed()), clock.clone(), live, telemetry, 1))
+    }
+
+    /// The answer's first line; empty when the connection ends without one.
+    fn ask(connection: &mut TcpStream) -> String {
+        connection.write_all(b"HEAD / HTTP/1.1\r\nHost: api\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        while !answer.windows(4).any(|w| w == b"\r\n\r\n") {
+            match connection.read(&mut piece) {
+                Ok(n) if n > 0 => answer.extend_from_slice(&piece[..n]),
+                _ => return String::new(),
+            }
+        }
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_panic_costs_one_request_and_its_connection_only() {
+        let config = crate::config::parse(CONFIG, Path::new("keygate.toml")).unwrap();
+        let clock = Arc::new(Bomb(AtomicBool::new(false)));
+        let gateway = gateway(&config, &clock);
+        let data_plane = start(&config, &gateway, bind(&config.server.listen).unwrap()).unwrap();
+        let connect = || TcpStream::connect(data_plane.addresses()[0]).unwrap();
+        let (mut one, mut other) = (connect(), connect());
+        assert_eq!((&*ask(&mut one), &*ask(&mut other)), ("HTTP/1.1 401 Unauthorized", "HTTP/1.1 401 Unauthorized"));
+        clock.0.store(true, Ordering::SeqCst);
+        assert_eq!(ask(&mut one), "");
+        assert_eq!(ask(&mut other), "HTTP/1.1 401 Unauthorized");
+        assert_eq!(ask(&mut connect()), "HTTP/1.1 401 Unauthorized");
+        data_plane.end();
+        assert_eq!(gateway.open_connections(), 0, "what a panic ends is counted as ended");
+    }
+}

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::{Generation, Generations, Keyring, KeyringFull, Record};
@@ -181,26 +182,13 @@ fn record(key: ApiKey) -> Record {
     }
 }
 
-/// A name as it stands in `X-Keygate-Key-Name`: UTF-8, percent-encoded (RFC 3986, section 2.1) wherever a byte is
-/// not visible ASCII, or is `%` itself. Two names never look the same, and most look as they are.
+/// What is escaped in a name as it stands in `X-Keygate-Key-Name`: all but visible ASCII, and the escape itself. So two
+/// names never look the same, and most look as they are.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// Percent-encoded (RFC 3986, section 2.1), as UTF-8.
 fn header_name(name: &str) -> Box<str> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
-    if name.bytes().all(plain) {
-        return name.into();
-    }
-    let mut text = String::with_capacity(name.len() + 16);
-    for byte in name.bytes() {
-        if plain(byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from(DIGITS[usize::from(nibble)]));
-            }
-        }
-    }
-    text.into_boxed_str()
+    utf8_percent_encode(name, ESCAPED).to_string().into_boxed_str()
 }
 
 #[cfg(test)]

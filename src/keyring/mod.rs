@@ -9,11 +9,10 @@
 
 pub mod follow;
 mod generation;
+mod index;
 mod slot;
 mod verify;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -24,6 +23,7 @@ use crate::entropy::Entropy;
 use crate::usage::record::{MAX_SLOTS, NewsList};
 
 pub use generation::{Generation, Generations};
+pub use index::Index;
 pub use slot::{Record, Slot};
 pub use verify::{NotProven, Verdict};
 
@@ -43,7 +43,7 @@ pub type Census = [[u64; 3]; 2];
 
 /// See the module's text.
 pub struct Keyring {
-    index: papaya::HashMap<KeyId, u32, IdHash>,
+    index: Index,
     slots: boxcar::Vec<Slot>,
     generations: ArcSwapOption<Generations>,
     fingerprint_key: verify::FingerprintKey,
@@ -58,7 +58,7 @@ impl Keyring {
     #[must_use]
     pub fn new(entropy: &dyn Entropy) -> Self {
         Self {
-            index: papaya::HashMap::with_hasher(IdHash::default()),
+            index: Index::new(),
             slots: boxcar::Vec::new(),
             generations: ArcSwapOption::empty(),
             fingerprint_key: verify::FingerprintKey::draw(entropy),
@@ -69,7 +69,7 @@ impl Keyring {
 
     /// The slot of this id. **HOT**
     pub fn find(&self, id: KeyId) -> Option<Found<'_>> {
-        let index = self.index.pin().get(&id).copied()?;
+        let index = self.index.find(id, |index| self.slot(index).is_some_and(|slot| slot.id() == id))?;
         let slot = self.slot(index)?;
         Some(Found { index, slot, record: slot.record() })
     }
@@ -106,7 +106,7 @@ impl Keyring {
         }
         let index = self.slots.push(Slot::new(id, record));
         let index = u32::try_from(index).ok().filter(|i| *i < MAX_SLOTS).ok_or(KeyringFull)?;
-        self.index.pin().insert(id, index);
+        self.index.insert(id, index, |index| self.slot(index).map(Slot::id));
         Ok(())
     }
 
@@ -153,48 +153,3 @@ pub struct KeyringFull;
 
 /// The order of [`Census`]'s rows and columns is that of the enums.
 const _: () = assert!(Role::ReadOnly as usize == 0 && Role::Admin as usize == 1 && KeyState::Deleted as usize == 2);
-
-/// Hash of ids for the index: ids are drawn at random and cannot be chosen by anyone, and a process's own
-/// multiplier keeps their places from being guessed, so one multiplication is enough.
-#[derive(Clone)]
-pub struct IdHash(u64);
-
-impl Default for IdHash {
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0u8) | 1)
-    }
-}
-
-impl BuildHasher for IdHash {
-    type Hasher = IdHasher;
-
-    fn build_hasher(&self) -> IdHasher {
-        IdHasher { multiplier: self.0, hash: 0 }
-    }
-}
-
-/// See [`IdHash`].
-pub struct IdHasher {
-    multiplier: u64,
-    hash: u64,
-}
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.hash ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let wide = u128::from(value ^ self.hash) * u128::from(self.multiplier);
-        #[allow(clippy::cast_possible_truncation, reason = "both halves of the product, folded")]
-        {
-            self.hash = (wide as u64) ^ (wide >> 64) as u64;
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.hash
-    }
-}

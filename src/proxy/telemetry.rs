@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 use crate::clock::{BootTime, Clock, WallTime};
 use crate::keyring::Keyring;
 use crate::metrics::series::RequestMetrics;
@@ -131,12 +133,11 @@ impl Telemetry {
         let slot = line.slot.and_then(|index| self.keyring.slot(index));
         let record = slot.map(crate::keyring::Slot::record);
         let id = slot.map(|slot| slot.id().text());
-        let key = match (&id, &record) {
-            (Some(id), Some(record)) => Some(EntryKey {
-                id: std::str::from_utf8(id).unwrap_or_default(),
-                name: &record.name,
-                role: record.role,
-            }),
+        let name = record.as_ref().map(|record| percent_decode_str(&record.name).decode_utf8_lossy());
+        let key = match (&id, &record, &name) {
+            (Some(id), Some(record), Some(name)) => {
+                Some(EntryKey { id: std::str::from_utf8(id).unwrap_or_default(), name, role: record.role })
+            }
             _ => None,
         };
         let server = outcome.server.map(|server| server.to_string());
