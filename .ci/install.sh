@@ -50,6 +50,8 @@ group_test() {
   want sqlite3 sqlite3
   want nghttp2-client nghttp h2load
   want prometheus prometheus promtool
+  # Where Prometheus listens.
+  want iproute2 ss
   want python3 python3
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
   want chromium chromium

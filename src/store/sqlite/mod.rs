@@ -1,10 +1,10 @@
 //! The store in one SQLite file, for one machine: the embedded default.
 //!
 //! The file is in write-ahead mode with `synchronous=FULL`: what was acknowledged survives the process and the
-//! power. Here are the connections; [`Store`] is in `facade`, and what is written and read in the files beside it. Readers never
-//! wait for a writer, of this process or another, and go on when the disk is full.
+//! power. Here are the connections; the operations are in `facade`, and what each writes and reads in the files
+//! beside it. Readers never wait for a writer, of this process or another, and go on when the disk is full.
 //!
-//! Made by `app` and the commands; used through [`Store`].
+//! Made by `app` and the commands; used through [`Store`](super::Store).
 
 mod audit;
 mod changes;
@@ -36,7 +36,7 @@ use sqlx::Row as _;
 use self::connection::{Lent, Pool, Purpose, options};
 use self::hint::Watch;
 pub use self::locks::SqliteNodeLocks;
-use super::{Audit, Result, Store, StoreError};
+use super::{Audit, Result, StoreError};
 use crate::clock::WallTime;
 
 /// Connections for reading, beside the one for leases. A load holds one for as long as it takes.
@@ -142,7 +142,7 @@ impl SqliteStore {
     }
 
     /// Empties the write-ahead log, in which erased bytes are still to be read, after a change that erased some.
-    /// The change has succeeded whatever becomes of this: what a busy moment leaves, the next [`Store::seen`] takes.
+    /// The change has succeeded whatever becomes of this: what a busy moment leaves, the next [`seen`](super::Store::seen) takes.
     async fn scrub(&self) {
         for attempt in 1..=SCRUB_TRIES {
             if self.empty_log().await.unwrap_or(true) {
