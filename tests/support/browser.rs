@@ -224,10 +224,13 @@ impl Browser {
     #[track_caller]
     pub fn choose(&self, css: &str, value: &str) {
         self.see(css);
-        let option = format!("{css} option[value=\"{value}\"]");
-        // A click: a value that is set tells the page less than a person's choice does.
-        self.run(async { self.session().find(Locator::Css(&option)).await?.click().await })
-            .unwrap_or_else(|e| panic!("cannot choose {value} in {css}: {e}"));
+        // A person's choice makes both events; the driver's makes one.
+        let script = format!(
+            "const e = document.querySelector({css:?}); e.focus(); e.value = {value:?}; \
+             for (const name of ['input', 'change']) e.dispatchEvent(new Event(name, {{ bubbles: true }})); \
+             return e.value"
+        );
+        assert_eq!(self.eval(&script), Value::from(value), "{css} has no {value}");
     }
 
     /// Types where the focus is.
