@@ -145,9 +145,9 @@ fn every_route_is_closed_without_a_credential_and_with_a_wrong_one() {
         ("an app key", nobody().bearer(&key.app_key)),
         ("the shared secret", nobody().bearer(&plane.shared_secret())),
         ("a session as a token", nobody().bearer(session)),
-        ("a token as a session", nobody().cookie(token).from_own_page()),
-        ("a session that nobody has", nobody().cookie(&"x".repeat(43)).from_own_page()),
-        ("an empty session", nobody().cookie("").from_own_page()),
+        ("a token as a session", nobody().cookie(token).sent_by_own_page()),
+        ("a session that nobody has", nobody().cookie(&"x".repeat(43)).sent_by_own_page()),
+        ("an empty session", nobody().cookie("").sent_by_own_page()),
         ("a token by Basic", nobody().field("Authorization", "Basic a2V5Z2F0ZTo=")),
         ("two Authorization fields", nobody().bearer(token).bearer(token)),
         ("a token where the data plane takes keys", nobody().field("X-API-Key", token)),
@@ -171,7 +171,7 @@ fn what_a_viewer_may_not_do_is_forbidden_and_not_done() {
     let plane = Plane::start();
     let key = plane.key_add("app", "admin");
     let before = state(&plane);
-    let session = plane.log_in(&plane.viewer.token).from_own_page();
+    let session = plane.log_in(&plane.viewer.token).sent_by_own_page();
     for api in [plane.viewer(), session] {
         for operation in operations(&plane, &key.id).iter().filter(|o| !o.is_login()) {
             let what = format!("{} {}", operation.method, operation.path);
@@ -323,7 +323,7 @@ fn with_a_session_changes_are_taken_from_the_page_itself_alone() {
         assert_eq!(problem(&add(api.clone(), "foreign")), (403, "cross-origin".to_owned()), "{what}");
         assert_eq!(problem(&api.delete("/v1/session")).0, 403, "{what}");
     }
-    assert_eq!(add(session.clone().from_own_page(), "one").status, 201);
+    assert_eq!(add(session.clone().sent_by_own_page(), "one").status, 201);
     assert_eq!(add(session.clone().field("Sec-Fetch-Site", "same-origin"), "two").status, 201);
     assert_eq!(session.get("/v1/session").status, 200, "reading changes nothing");
     // Programs have no origin and a token that no browser adds by itself.

@@ -41,7 +41,7 @@ fn a_login_sets_a_cookie_that_scripts_and_other_sites_do_not_get() {
 fn logging_out_ends_the_session_and_takes_the_cookie_back() {
     let plane = Plane::start();
     let [session, other] = [(); 2].map(|()| plane.log_in(&plane.admin.token));
-    let response = session.clone().from_own_page().delete("/v1/session");
+    let response = session.clone().sent_by_own_page().delete("/v1/session");
     assert_eq!(response.status, 204);
     let cookie = response.header("set-cookie").expect("Set-Cookie");
     assert!(cookie.starts_with(&format!("{COOKIE}=;")) && cookie.contains("Max-Age=0"), "{cookie}");
@@ -60,7 +60,7 @@ fn logging_out_ends_the_session_and_takes_the_cookie_back() {
 fn logging_in_anew_replaces_the_session_of_the_same_browser() {
     let plane = Plane::start();
     let first = plane.log_in(&plane.admin.token);
-    let second = session_in(&first.clone().from_own_page().log_in(&plane.viewer.token));
+    let second = session_in(&first.clone().sent_by_own_page().log_in(&plane.viewer.token));
     assert_ended(&first);
     let role = plane.anonymous().cookie(&second).get("/v1/session").json()["operator"]["role"].clone();
     assert_eq!(role, "viewer");

@@ -138,7 +138,7 @@ impl Api {
 
     /// As a page of the listener itself sends it.
     #[must_use]
-    pub fn from_own_page(self) -> Self {
+    pub fn sent_by_own_page(self) -> Self {
         let origin = self.origin();
         self.field("Origin", &origin)
     }
@@ -147,10 +147,6 @@ impl Api {
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// The origin of pages that come from the listener.

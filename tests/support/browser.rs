@@ -1,4 +1,4 @@
-//! A real headless Chromium, driven over WebDriver as a person would drive it: it clicks what can be seen and types
+//! A real headless Chromium, driven by `WebDriver` as a person would drive it: it clicks what can be seen and types
 //! where the focus is. Whatever is looked for is waited for. Elements are found by CSS selectors, most by their
 //! `data-test` ([`hook`]).
 
@@ -77,8 +77,8 @@ impl Browser {
         self.session.as_ref().expect("it is there until it is dropped")
     }
 
-    fn run<T>(&self, command: impl Future<Output = Result<T, CmdError>>) -> Result<T, CmdError> {
-        self.runtime.block_on(command)
+    fn run<T>(&self, command: impl Future<Output = Result<T, CmdError>>) -> Result<T, String> {
+        self.runtime.block_on(command).map_err(|e| e.to_string())
     }
 
     /// A command that only this driver has.

@@ -19,7 +19,7 @@ pub mod tools;
 pub mod upstream;
 pub mod wire;
 
-pub use admin::{Api, Plane};
+pub use admin::Plane;
 pub use browser::Browser;
 pub use client::Client;
 pub use config::Config;

@@ -8,12 +8,15 @@ ALTER TABLE key_usage ADD COLUMN state TEXT;
 ALTER TABLE key_usage ADD COLUMN created_at INTEGER;
 -- The last login as it is sorted: Never is before all others.
 ALTER TABLE key_usage ADD COLUMN login INTEGER AS (coalesce(last_login, -1)) VIRTUAL;
--- State, role, and whether it still sends an old secret version, in one number. Every index begins with it, so that
--- a list of any state, role or staleness is a few pieces of an index and nothing is read that is not wanted.
+-- Was it seen sending an old secret version, and not the current one since?
+ALTER TABLE key_usage ADD COLUMN stale INTEGER AS (
+    stale_at IS NOT NULL AND stale_at >= coalesce(last_login, 0)
+) VIRTUAL;
+-- State and role in one number. Every index begins with it, so that a list of any state or role is a few pieces of an
+-- index and nothing is read that is not wanted.
 ALTER TABLE key_usage ADD COLUMN kind INTEGER AS (
-    CASE state WHEN 'active' THEN 0 WHEN 'disabled' THEN 4 WHEN 'deleted' THEN 8 END
-    + CASE role WHEN 'ADMIN' THEN 2 ELSE 0 END
-    + (stale_at IS NOT NULL AND stale_at >= coalesce(last_login, 0))
+    CASE state WHEN 'active' THEN 0 WHEN 'disabled' THEN 2 WHEN 'deleted' THEN 4 END
+    + CASE role WHEN 'ADMIN' THEN 1 ELSE 0 END
 ) VIRTUAL;
 
 -- A key's name and description in lower case, a line each. The triggers know ASCII letters only; the program writes
@@ -30,8 +33,10 @@ INSERT INTO key_usage (key_id, use_count, name, role, state, created_at)
     ON CONFLICT (key_id) DO UPDATE SET
         name = excluded.name, role = excluded.role, state = excluded.state, created_at = excluded.created_at;
 
+-- A login moves a key in the last of these alone.
 CREATE INDEX key_usage_name ON key_usage (kind, name, key_id);
 CREATE INDEX key_usage_created ON key_usage (kind, created_at, key_id);
+CREATE INDEX key_usage_stale ON key_usage (kind) WHERE stale;
 CREATE INDEX key_usage_login ON key_usage (kind, login, key_id);
 
 -- Which texts hold three characters. Whether they hold more than that is read in the text itself, so no positions.

@@ -1,7 +1,7 @@
 //! Pages of keys, in any order and narrowed in any way, in time that hardly grows with the number of keys.
 //!
-//! Every order has an index that begins with the kind of a key (state, role, staleness). A page walks the pieces of
-//! the kinds that are wanted, merged, from the cursor on. Text and time of use are looked at key by key on the way.
+//! Every order has an index that begins with the kind of a key (state and role). A page walks the pieces of
+//! the kinds that are wanted, merged, from the cursor on. Text, time of use and staleness are looked at key by key on the way.
 //! When only few keys can fit, or a walk meets too few, those that fit are gathered from an index of what narrows, and
 //! sorted. Both ways give the same page. Called by the store's facade.
 
@@ -23,12 +23,13 @@ use crate::credential::{KeyId, KeyState, Role};
 pub(super) struct Plan {
     /// So many keys are gathered rather than walked for.
     pub(super) few: i64,
-    /// Keys that a walk looks at for each that is wanted, before it gives up.
+    /// Keys that a walk looks at before it gives up: at least so many, and so many for each that is wanted.
     pub(super) walk: i64,
+    pub(super) walk_each: i64,
 }
 
 /// Looking at a key costs about as much on a walk as gathering it does.
-const PLAN: Plan = Plan { few: 10_000, walk: 100 };
+const PLAN: Plan = Plan { few: 10_000, walk: 15_000, walk_each: 100 };
 
 /// One page.
 pub(super) async fn read(conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {
@@ -61,39 +62,38 @@ pub(super) async fn read_by(plan: Plan, conn: &mut SqliteConnection, query: &Key
 /// How many keys there are.
 pub(super) async fn counts(conn: &mut SqliteConnection, since: WallTime) -> Result<KeyCounts> {
     const READ: &str = "SELECT kind, count(*), count(*) FILTER (WHERE login >= ?1), count(*) FILTER (WHERE login = ?2)
-        FROM key_usage INDEXED BY key_usage_login WHERE kind < 8 GROUP BY kind";
-    let rows = sqlx::query(READ).bind(since.as_i64()).bind(NEVER).fetch_all(conn).await;
+        FROM key_usage INDEXED BY key_usage_login WHERE kind < 4 GROUP BY kind";
+    const STALE: &str = "SELECT count(*) FROM key_usage INDEXED BY key_usage_stale WHERE stale AND kind < 2";
+    let rows = sqlx::query(READ).bind(since.as_i64()).bind(NEVER).fetch_all(&mut *conn).await;
     let mut counts = KeyCounts::default();
     for row in &rows.map_err(failed("count the API keys"))? {
         let fields = Fields::new(row, "key_usage", 0);
         let (kind, keys): (u8, u64) = (fields.number(0, "kind")?, fields.number(1, "count")?);
-        if kind >= kind_of(KeyState::Disabled, Role::ReadOnly, false) {
+        if kind >= kind_of(KeyState::Disabled, Role::ReadOnly) {
             counts.disabled += keys;
             continue;
         }
         counts.active += keys;
         counts.used += fields.number::<u64>(2, "count")?;
         counts.never_used += fields.number::<u64>(3, "count")?;
-        counts.stale += if kind & STALE > 0 { keys } else { 0 };
     }
+    let row = sqlx::query(STALE).fetch_one(conn).await.map_err(failed("count the API keys"))?;
+    counts.stale = Fields::new(&row, "key_usage", 0).number(0, "count")?;
     Ok(counts)
 }
 
-/// The bit of a kind that says that a key still sends an old secret version.
-const STALE: u8 = 1;
-
 /// The number in the column `kind`, which the schema makes.
-fn kind_of(state: KeyState, role: Role, is_stale: bool) -> u8 {
+fn kind_of(state: KeyState, role: Role) -> u8 {
     let state = match state {
         KeyState::Active => 0,
-        KeyState::Disabled => 4,
-        KeyState::Deleted => 8,
+        KeyState::Disabled => 2,
+        KeyState::Deleted => 4,
     };
     let role = match role {
         Role::ReadOnly => 0,
-        Role::Admin => 2,
+        Role::Admin => 1,
     };
-    state + role + if is_stale { STALE } else { 0 }
+    state + role
 }
 
 /// A key of a page, with the name that it is sorted by.
@@ -166,13 +166,8 @@ enum Bound<'c> {
 fn pieces<'c>(filter: &KeyFilter, sort: KeySort, descending: bool, after: Option<&'c KeyCursor>) -> Vec<Piece<'c>> {
     let kinds = |roles: &[Role]| {
         let states = filter.state.map_or(vec![KeyState::Active, KeyState::Disabled], |state| vec![state]);
-        let stale: &[bool] = if filter.stale { &[true] } else { &[false, true] };
         let wanted = roles.iter().filter(|role| filter.role.is_none_or(|only| only == **role));
-        let each = |role: &Role| {
-            let (role, states) = (*role, states.clone());
-            states.into_iter().flat_map(move |state| stale.iter().map(move |stale| kind_of(state, role, *stale)))
-        };
-        wanted.flat_map(each).collect::<Vec<_>>()
+        wanted.flat_map(|role| states.iter().map(|state| kind_of(*state, *role))).collect::<Vec<_>>()
     };
     let order = match sort {
         KeySort::Name | KeySort::Role => Order::Name,
@@ -254,7 +249,7 @@ impl Piece<'_> {
         let rows = match self.looks(narrowing) {
             false => values.fetch(conn, self.walk(narrowing)).await?,
             true => {
-                values.walk = wanted.saturating_mul(plan.walk);
+                values.walk = wanted.saturating_mul(plan.walk_each).max(plan.walk);
                 let source = narrowing.source(conn, &self.kinds(), plan.few).await?;
                 let is_small = source.as_ref().is_some_and(|(_, about)| *about <= plan.few);
                 let walked = if is_small { None } else { self.walked(conn, narrowing, &values).await? };
@@ -297,7 +292,7 @@ impl Piece<'_> {
             Text::Start(..) => self.order != Order::Name,
             Text::Holds(_) => true,
         };
-        text || narrowing.unused_since.is_some()
+        text || narrowing.unused_since.is_some() || narrowing.is_stale
     }
 
     fn direction(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! What a list of keys is narrowed by beside their kinds: a text, and not having been used. Which keys fit is told by
+//! What a list of keys is narrowed by beside their kinds: a text, not having been used, sending an old secret version. Which keys fit is told by
 //! SQL about a key `u` with the parameters that `key_page` numbers. Called by `key_page`.
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
@@ -12,6 +12,7 @@ use crate::clock::WallTime;
 pub(super) struct Narrowing {
     pub(super) text: Text,
     pub(super) unused_since: Option<i64>,
+    pub(super) is_stale: bool,
 }
 
 /// The text that is searched for, folded.
@@ -30,6 +31,8 @@ pub(super) enum Source {
     Name,
     /// By the last login.
     Login,
+    /// Those that send an old secret version.
+    Stale,
 }
 
 impl Narrowing {
@@ -40,7 +43,7 @@ impl Narrowing {
             1 | 2 => Text::Start(folded.clone(), behind(&folded)),
             _ => Text::Holds(folded),
         };
-        Self { text, unused_since: filter.unused_since.map(WallTime::as_i64) }
+        Self { text, unused_since: filter.unused_since.map(WallTime::as_i64), is_stale: filter.stale }
     }
 
     /// What a key `u` must be beside its kind. The name is looked at before the text, which is in another table.
@@ -54,6 +57,9 @@ impl Narrowing {
         };
         if self.unused_since.is_some() {
             looks.push_str(" AND u.login < ?6 AND u.created_at < ?6");
+        }
+        if self.is_stale {
+            looks.push_str(" AND u.stale");
         }
         looks
     }
@@ -85,7 +91,14 @@ impl Narrowing {
                 Some((Source::Login, self.count(conn, &sql, None, few).await?))
             }
         };
-        Ok(by_text.into_iter().chain(by_login).min_by_key(|(_, about)| *about))
+        let by_version = match self.is_stale {
+            false => None,
+            true => {
+                let sql = format!("key_usage_stale WHERE u.stale AND kind IN ({kinds})");
+                Some((Source::Stale, self.count(conn, &sql, None, few).await?))
+            }
+        };
+        Ok(by_text.into_iter().chain(by_login).chain(by_version).min_by_key(|(_, about)| *about))
     }
 
     async fn count(
@@ -119,6 +132,7 @@ impl Source {
             }
             Self::Name => "key_usage u INDEXED BY key_usage_name WHERE",
             Self::Login => "key_usage u INDEXED BY key_usage_login WHERE",
+            Self::Stale => "key_usage u INDEXED BY key_usage_stale WHERE",
         }
     }
 }

@@ -185,8 +185,8 @@ proptest! {
                     expected.reverse();
                 }
                 // Gathered at once; walks that reach the end, that do not begin, and that end somewhere.
-                for (few, walk) in [(1_000, 0), (0, 1_000), (0, 0), (0, 2), (8, 2)] {
-                    let found = list(&fixture, query.clone(), Plan { few, walk }).await;
+                for (few, walk) in [(1_000, 0), (0, 1_000), (0, 0), (0, 12), (8, 12)] {
+                    let found = list(&fixture, query.clone(), Plan { few, walk, walk_each: walk / 6 }).await;
                     prop_assert_eq!(found, ids(&expected), "{:?}, {} {}", query, few, walk);
                 }
             }
