@@ -6,8 +6,8 @@
 #   .ci/bare-machine.sh demo|test|lint      only that
 #   .ci/bare-machine.sh 'some command'      that command, in the clone
 #
-# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates come from the Rust registry as cargo
-# on the host gets them. The directory (BARE_DIR, default /var/tmp/keygate-bare) must not exist or be one that this
+# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates, npm and
+# Python packages come as the host gets them. The directory (BARE_DIR, default /var/tmp/keygate-bare) must not exist or be one that this
 # script made; it is removed at the end unless BARE_KEEP=1. BARE_PATIENCE (3600) seconds are the most that the demo
 # may take to start.
 set -euo pipefail
@@ -69,6 +69,11 @@ bootstrap() {
   local cargo_home=${CARGO_HOME:-$HOME/.cargo}
   mkdir -p "$root/opt/rust" "$root/root/.cargo"
   if [ -e "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$root/root/.cargo/"; fi
+  # Test tools come from npm's and Python's registries, as the host gets them.
+  local file
+  for file in /etc/npmrc "$HOME/.npmrc" /etc/pip.conf; do
+    if [ -e "$file" ]; then install -D -m 0600 "$file" "$root/${file/#$HOME//root}"; fi
+  done
 
   git -C "$repository" diff --quiet HEAD -- || say "note: changes that are not committed are not in the clone"
   mkdir -p "$root$(dirname "$clone")"

@@ -11,7 +11,6 @@ use super::wait::{WaitOptions, conclude, tell, with_revocation};
 use super::{Exit, parse, prompt};
 use crate::clock::WallTime;
 use crate::lifecycle::Lifecycle;
-use crate::store::KeyFilter;
 
 /// Keys used within this count as in use.
 const IN_USE: Duration = Duration::from_hours(24);
@@ -140,9 +139,7 @@ async fn question(
         return Ok(String::new());
     }
     let current = lifecycle.store.secrets().await?.secrets.current.version.get();
-    let now = context.clock.wall();
-    let keys = lifecycle.store.keys(&KeyFilter::default()).await?;
-    let used = keys.iter().filter(|(_, usage)| usage.last_login.is_some_and(|at| now.since(at) < IN_USE)).count();
+    let used = lifecycle.store.key_counts(context.clock.wall().minus(IN_USE)).await?.used;
     let version = *expect.get_or_insert(current);
     let when = grace.map_or_else(|| "at once".to_owned(), |grace| format!("in {}", humantime::format_duration(grace)));
     Ok(format!(
