@@ -107,7 +107,8 @@ impl Default for KeyQuery {
 /// A page of keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeyPage {
-    /// The keys, sorted.
+    /// The keys, sorted. Fewer than were asked for, or none, do not mean that the list is at its end: a page ends also
+    /// when it took long to find what fits.
     pub keys: Vec<(ApiKey, Usage)>,
     /// Where the next page begins; `None` when this is the last one.
     pub next: Option<KeyCursor>,

@@ -116,7 +116,8 @@ fn sort(text: &str) -> Result<(KeySort, bool), &'static str> {
 pub(super) struct KeyList {
     /// The keys, sorted.
     api_keys: Vec<KeyView>,
-    /// What `cursor` of the next page is; null: this is the last one.
+    /// What `cursor` of the next page is; null: this is the last one. A page with fewer keys than `limit`, or none, need not
+    /// be the last: it ends also when what fits is hard to find.
     #[schema(required = true, example = "eyJzIjoibmFtZSJ9")]
     next_cursor: Option<String>,
 }

@@ -2,8 +2,9 @@
 //!
 //! Every order has an index that begins with the kind of a key (state and role). A page walks the pieces of
 //! the kinds that are wanted, merged, from the cursor on. Text, time of use and staleness are looked at key by key on the way.
-//! When only few keys can fit, or a walk meets too few, those that fit are gathered from an index of what narrows, and
-//! sorted. Both ways give the same page. Called by the store's facade.
+//! When only few keys can fit, they are gathered from an index of what narrows, and sorted. Both ways give the same
+//! list. A walk ends after so many keys: its page may then be short, or empty, and the cursor says where to go on. So no
+//! list takes long, whatever it is narrowed by. Called by the store's facade.
 
 use std::fmt::Write as _;
 
@@ -18,18 +19,17 @@ use super::row::{Fields, failed, id_int};
 use crate::clock::WallTime;
 use crate::credential::{KeyId, KeyState, Role};
 
-/// When a list is walked and when gathered. Says how long a page takes, never what is on it.
+/// When a list is walked and when gathered. Says how long a page takes and may be, never what is on the list.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     /// So many keys are gathered rather than walked for.
     pub(super) few: i64,
-    /// Keys that a walk looks at before it gives up: at least so many, and so many for each that is wanted.
+    /// Keys that a walk looks at before it ends, if it wants no more than that.
     pub(super) walk: i64,
-    pub(super) walk_each: i64,
 }
 
-/// Looking at a key costs about as much on a walk as gathering it does.
-const PLAN: Plan = Plan { few: 10_000, walk: 15_000, walk_each: 100 };
+/// Looking at a key costs about as much on a walk as gathering it does: one or two microseconds.
+const PLAN: Plan = Plan { few: 10_000, walk: 10_000 };
 
 /// One page.
 pub(super) async fn read(conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {
@@ -45,17 +45,23 @@ pub(super) async fn read_by(plan: Plan, conn: &mut SqliteConnection, query: &Key
     let limit = usize::try_from((*limit).clamp(1, KeyQuery::MOST)).unwrap_or(1);
     let narrowing = Narrowing::of(filter);
     let mut found: Vec<Listed> = Vec::new();
+    let mut ended = None;
     for piece in pieces(filter, *sort, *descending, after.as_ref()) {
         // One more than the page has, to know whether there is another page.
         let wanted = i64::try_from(limit + 1 - found.len()).unwrap_or(i64::MAX);
-        found.extend(piece.read(plan, conn, &narrowing, wanted).await?);
-        if found.len() > limit {
+        let (listed, end) = piece.read(plan, conn, &narrowing, wanted).await?;
+        found.extend(listed);
+        ended = end;
+        if found.len() > limit || ended.is_some() {
             break;
         }
     }
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| last.place(*sort, *descending));
+    let next = if found.len() > limit {
+        found.truncate(limit);
+        found.last().map(|last| last.place(*sort, *descending))
+    } else {
+        ended.map(|(value, id)| KeyCursor { sort: *sort, descending: *descending, id, value })
+    };
     Ok(KeyPage { keys: found.into_iter().map(|listed| (listed.key, listed.usage)).collect(), next })
 }
 
@@ -152,6 +158,8 @@ impl Order {
 struct Piece<'c> {
     kinds: Vec<u8>,
     order: Order,
+    /// The role of all its keys, where roles come first in the order.
+    role: Option<Role>,
     descending: bool,
     after: Option<(Bound<'c>, KeyId)>,
 }
@@ -175,7 +183,10 @@ fn pieces<'c>(filter: &KeyFilter, sort: KeySort, descending: bool, after: Option
         KeySort::CreatedAt => Order::Created,
     };
     let roles = [Role::Admin, Role::ReadOnly];
-    let piece = |roles: &[Role], after| Piece { kinds: kinds(roles), order, descending, after };
+    let piece = |roles: &[Role], after| {
+        let role = roles.first().copied().filter(|_| sort == KeySort::Role);
+        Piece { kinds: kinds(roles), order, role, descending, after }
+    };
     let bound = after.map(|cursor| (cursor, cursor.id));
     let pieces = match bound.map(|(cursor, id)| (&cursor.value, id)) {
         _ if sort == KeySort::Role => {
@@ -231,14 +242,18 @@ impl Values<'_> {
     }
 }
 
+/// Where a walk ended before the list did.
+type End = (Place, KeyId);
+
 impl Piece<'_> {
+    /// Those that fit, `wanted` at most; with the place where the walk ended, there may be more of them behind it.
     async fn read(
         &self,
         plan: Plan,
         conn: &mut SqliteConnection,
         narrowing: &Narrowing,
         wanted: i64,
-    ) -> Result<Vec<Listed>> {
+    ) -> Result<(Vec<Listed>, Option<End>)> {
         let (text, text_end) = match &narrowing.text {
             Text::Any => (None, None),
             Text::Start(from, end) => (Some(from.as_str()), end.as_deref()),
@@ -246,39 +261,51 @@ impl Piece<'_> {
         };
         let (after, unused_since) = (self.after, narrowing.unused_since);
         let mut values = Values { wanted, after, text, text_end, unused_since, question: None, walk: wanted };
-        let rows = match self.looks(narrowing) {
-            false => values.fetch(conn, self.walk(narrowing)).await?,
-            true => {
-                values.walk = wanted.saturating_mul(plan.walk_each).max(plan.walk);
-                let source = narrowing.source(conn, &self.kinds(), plan.few).await?;
-                let is_small = source.as_ref().is_some_and(|(_, about)| *about <= plan.few);
-                let walked = if is_small { None } else { self.walked(conn, narrowing, &values).await? };
-                match (walked, source) {
-                    (None, Some((source, _))) => {
-                        let sql = self.gather(narrowing, &source);
-                        if let Source::Search(question) = source {
-                            values.question = Some(question.text);
-                        }
-                        values.fetch(conn, sql).await?
+        let mut end = None;
+        let rows = if self.looks(narrowing) {
+            let source = narrowing.source(conn, &self.kinds(), plan.few).await?;
+            match source.filter(|(_, about)| *about <= plan.few) {
+                Some((source, _)) => {
+                    let sql = self.gather(narrowing, &source);
+                    if let Source::Search(question) = source {
+                        values.question = Some(question.text);
                     }
-                    (walked, _) => walked.unwrap_or_default(),
+                    values.fetch(conn, sql).await?
+                }
+                None => {
+                    values.walk = wanted.max(plan.walk);
+                    let rows = values.fetch(conn, self.walk(narrowing)).await?;
+                    if i64::try_from(rows.len()).is_ok_and(|found| found < wanted) {
+                        end = self.end(conn, narrowing, &values).await?;
+                    }
+                    rows
                 }
             }
+        } else {
+            values.fetch(conn, self.walk(narrowing)).await?
         };
-        rows.iter().map(Listed::decode).collect()
+        let listed: Result<Vec<_>> = rows.iter().map(Listed::decode).collect();
+        Ok((listed?, end))
     }
 
-    /// What a walk finds, if that is all that is wanted or all that there is.
-    async fn walked(
+    /// The last key that a walk has looked at; `None` if the list ended first.
+    async fn end(
         &self,
         conn: &mut SqliteConnection,
         narrowing: &Narrowing,
         values: &Values<'_>,
-    ) -> Result<Option<Vec<SqliteRow>>> {
-        let rows = values.fetch(conn, self.walk(narrowing)).await?;
-        let enough = i64::try_from(rows.len()).is_ok_and(|found| found >= values.wanted);
-        let all = enough || values.fetch(conn, self.goes_on(narrowing)).await?.is_empty();
-        Ok(all.then_some(rows))
+    ) -> Result<Option<End>> {
+        let rows = values.fetch(conn, self.merged(narrowing, "1 OFFSET ?8 - 1")).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let corrupt = |_| StoreError::Corrupt("a place in table key_usage".to_owned());
+        let value = match (self.order, self.role) {
+            (Order::Name, Some(role)) => Place::Role(role, row.try_get(0).map_err(corrupt)?),
+            (Order::Name, None) => Place::Name(row.try_get(0).map_err(corrupt)?),
+            (Order::Created | Order::Login, _) => Place::Time(row.try_get(0).map_err(corrupt)?),
+        };
+        let id: i64 = row.try_get(1).map_err(corrupt)?;
+        let id = u64::try_from(id).ok().and_then(KeyId::from_u64);
+        Ok(Some((value, id.ok_or_else(|| StoreError::Corrupt("an id in table key_usage".to_owned()))?)))
     }
 
     fn kinds(&self) -> String {
@@ -348,11 +375,6 @@ impl Piece<'_> {
             "SELECT {KEY_AND_USAGE} FROM ({merged}) p CROSS JOIN key_usage u ON u.key_id = p.key_id \
              CROSS JOIN api_keys k ON k.id = p.key_id WHERE true{looks} LIMIT ?1"
         )
-    }
-
-    /// A row if there are keys behind a whole walk.
-    fn goes_on(&self, narrowing: &Narrowing) -> String {
-        self.merged(narrowing, "1 OFFSET ?8")
     }
 
     /// Gathers what fits and sorts it.
