@@ -1,5 +1,5 @@
 # What a person or CI runs. Everything works in a fresh clone: what a target needs and the machine lacks is installed
-# first (.ci/install.sh), from Debian's packages and the Rust registry.
+# first (.ci/install.sh), from Debian's packages and the Rust registry; what tests alone need also from npm and PyPI.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

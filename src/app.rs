@@ -57,6 +57,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(20);
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Between two purges of old audit records and changes.
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
+/// Between two looks at whether a grace period is over.
+const RETIRE_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes that are kept for followers; who is further behind reloads.
 const CHANGES_KEPT: u64 = 100_000;
 
@@ -193,6 +195,7 @@ impl App<'_> {
         let flusher = Flusher::new(Arc::clone(&keyring), store.clone(), Arc::clone(&clock), observer);
         let interval = self.config.usage.flush_interval;
         let flusher = self.control.spawn(flusher.run(interval, until(ended.subscribe()), LAST_FLUSH));
+        self.control.spawn(retire(Arc::clone(&store), Arc::clone(&clock)));
         self.control.spawn(purge(store, Arc::clone(&clock), self.config.store.audit_retention));
         self.control.spawn(control_socket.serve(Arc::clone(&reloader)));
         self.control.spawn(control::on_hangup(reloader));
@@ -328,6 +331,23 @@ async fn stay_member(mut member: Member, ended: watch::Receiver<bool>) {
 async fn until(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, and the process at its end.
     let _ = ended.wait_for(|ended| *ended).await;
+}
+
+/// What a grace period kept must not lie about after its end. Looks first: a write each minute would be one too many.
+async fn retire(store: Arc<SqliteStore>, clock: Arc<dyn Clock>) {
+    loop {
+        let outcome = async {
+            let secrets = store.secrets().await?.secrets;
+            match secrets.previous.is_some() && secrets.in_grace(clock.wall()).is_none() {
+                true => store.retire_ended_grace(clock.wall()).await,
+                false => Ok(()),
+            }
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(%error, "the shared secret of a grace period that is over could not be erased; it will be");
+        }
+        tokio::time::sleep(RETIRE_INTERVAL).await;
+    }
 }
 
 async fn purge(store: Arc<SqliteStore>, clock: Arc<dyn Clock>, retention: Option<Duration>) {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::support::admin::Plane;
 use crate::support::browser::hook;
 use crate::support::page::row;
 use crate::support::site::text_at;
-use crate::support::{Page, wait_for};
+use crate::support::{Page, wait_for, wait_for_some};
 
 #[test]
 fn without_a_login_the_page_shows_nothing() {
@@ -86,19 +88,25 @@ fn a_session_that_ends_loses_nothing_that_was_typed() {
     page.fill(&hook("name"), "typed before");
     page.fill(&hook("description"), "and not lost");
     page.choose(&hook("role"), "ADMIN");
-    // It ends: the operator got a new token.
-    let rotated = page.plane.cli(&["--output", "json", "operator", "rotate", "ada", "--yes"]).expect(0).json();
-    page.plane.admin.token = text_at(&rotated, "token");
+    page.end_sessions();
     page.click(&hook("save"));
     page.see(&hook("relogin"));
-    page.fill(&format!("{} {}", hook("relogin"), hook("login-token")), &page.plane.admin.token);
-    page.click(&format!("{} {}", hook("relogin"), hook("login")));
-    page.see_gone(&hook("relogin"));
+    page.log_in_again(&page.plane.admin.token);
+    page.see_text(&hook("form-error"), "Nothing has been changed yet");
     assert_eq!([page.value(&hook("name")), page.value(&hook("description"))], ["typed before", "and not lost"]);
     assert_eq!(page.plane.api().get("/v1/api-keys").json()["api_keys"].as_array().map(Vec::len), Some(0));
     page.click(&hook("save"));
     page.told();
     assert_eq!(page.plane.api().get("/v1/api-keys").json()["api_keys"][0]["name"], "typed before");
+    page.click(&hook("copy-encoded-key"));
+    page.click(&hook("done"));
+    page.see_text(&hook("row"), "typed before");
+    // What is only looked at comes by itself after the login.
+    page.end_sessions();
+    page.go("nodes");
+    page.see(&hook("relogin"));
+    page.log_in_again(&page.plane.admin.token);
+    page.see_text(&hook("nodes"), "Up to date");
 }
 
 #[test]
@@ -120,6 +128,71 @@ fn neither_a_lost_connection_nor_a_reload_loses_what_was_typed() {
 }
 
 #[test]
+fn while_the_gateway_is_away_a_form_stays_and_is_sent_when_it_is_back() {
+    let mut page = Page::start();
+    page.keep_address();
+    page.click(&hook("add-key"));
+    page.fill(&hook("name"), "typed before");
+    page.choose(&hook("role"), "ADMIN");
+    page.stop_gateway();
+    page.click(&hook("save"));
+    page.see_text(&hook("form-error"), "cannot be reached");
+    page.see_text(&hook("connection"), "Connection lost");
+    page.start_gateway();
+    wait_for("the page notices that it is back", || page.text(&hook("connection")).is_empty());
+    assert_eq!([page.value(&hook("name")), page.value(&hook("role"))], ["typed before", "ADMIN"]);
+    page.click(&hook("save"));
+    page.told();
+    assert_eq!(page.plane.api().get("/v1/api-keys").json()["api_keys"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_login_that_has_to_wait_says_how_long() {
+    let page = Page::logged_out(Plane::start());
+    let try_with = |token: &str| {
+        page.fill(&hook("login-token"), token);
+        page.click(&hook("login"));
+    };
+    let wrong = format!("kgo_{}_{}", page.plane.admin.id, "x".repeat(43));
+    let told = wait_for_some("it has to wait", || {
+        try_with(&wrong);
+        Some(page.text(&hook("error-token"))).filter(|told| told.contains("Too many failed logins"))
+    });
+    let wait = regex::Regex::new(r"Try again in (1 second|\d+ seconds)\.$").unwrap();
+    assert!(wait.is_match(&told), "{told}");
+    page.look("login-wait");
+    // What was told holds: after the wait the right token opens.
+    wait_for("it is let in", || {
+        try_with(&page.plane.admin.token);
+        wait_for("an answer", || page.shows(&format!("{}, {}", hook("account"), hook("error-token"))));
+        page.shows(&hook("account"))
+    });
+}
+
+/// What the page's own looks said of themselves since this was asked last.
+fn looks(page: &Page) -> Vec<Value> {
+    page.eval("return (window.looks ?? []).splice(0)").as_array().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_page_that_nobody_touches_keeps_no_session_alive() {
+    let page = Page::start();
+    page.go("nodes");
+    page.see(&hook("node"));
+    // A minute later by the page's clock.
+    page.eval(
+        "const [ask, now] = [window.fetch, Date.now]; window.looks = []; Date.now = () => now() + 61_000; \
+         window.fetch = (url, options) => { \
+           window.looks.push(options.headers['X-Keygate-Background'] ?? 'none'); return ask(url, options); }",
+    );
+    let next = |what: &str| wait_for_some(what, || Some(looks(&page)).filter(|looks| !looks.is_empty()));
+    assert_eq!(next("a look in the background"), ["1"]);
+    page.click("h1");
+    looks(&page);
+    assert_eq!(next("a look that somebody sees"), ["none"]);
+}
+
+#[test]
 fn an_edit_of_what_somebody_else_changed_is_told_and_kept() {
     let page = Page::start();
     let id = page.has_key("app");
@@ -133,31 +206,6 @@ fn an_edit_of_what_somebody_else_changed_is_told_and_kept() {
     assert_eq!((page.value(&hook("description")), description()), ("mine".to_owned(), "theirs".into()));
     page.click(&hook("save"));
     wait_for("the second SAVE is carried out", || description() == "mine");
-}
-
-#[test]
-fn operators_are_managed_on_the_page() {
-    let page = Page::start();
-    page.go("operators");
-    page.see_text(&hook("operators"), "ada");
-    page.click(&hook("add-operator"));
-    page.fill(&hook("operator-name"), "bob");
-    page.choose(&hook("operator-role"), "viewer");
-    page.click(&hook("save"));
-    let token = page.text(&hook("operator-token"));
-    page.plane.secrets.learn(&token);
-    page.click(&hook("copy-operator-token"));
-    page.click(&hook("done"));
-    assert_eq!(page.plane.anonymous().bearer(&token).get("/v1/nodes").status, 200);
-    let bob = token[4..16].to_owned();
-    let of_bob = format!("{}[data-id=\"{bob}\"]", hook("operator"));
-    page.see_text(&of_bob, "bob");
-    page.click(&format!("{of_bob} {}", hook("operator-menu")));
-    page.click(&hook("menu-remove"));
-    page.confirm_by("bob");
-    page.see_gone(&of_bob);
-    assert_eq!(page.plane.anonymous().bearer(&token).get("/v1/nodes").status, 401);
-    assert_eq!(page.complaints(), [""; 0]);
 }
 
 /// What a file of the page asks for, as paths on the listener.

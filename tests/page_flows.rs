@@ -217,6 +217,14 @@ fn leaving_before_anything_was_copied_asks_first() {
     page.choose(&hook("role"), "ADMIN");
     page.click(&hook("save"));
     page.told();
+    // Closing the tab or leaving the page: the browser asks.
+    let asks = || {
+        page.eval(
+            "const leaving = new Event('beforeunload', { cancelable: true }); window.dispatchEvent(leaving); \
+             return leaving.defaultPrevented",
+        )
+    };
+    assert_eq!(asks(), true);
     page.click(&hook("done"));
     page.see(&hook("stored-question"));
     page.click(&format!("{} {}", hook("stored-question"), hook("cancel")));
@@ -225,6 +233,18 @@ fn leaving_before_anything_was_copied_asks_first() {
     page.click(&hook("done"));
     page.click(&format!("{} {}", hook("stored-question"), hook("confirm")));
     page.see_gone(&hook("encoded-key"));
+    assert_eq!(asks(), false);
+    // Once it was copied, nobody asks.
+    page.click(&hook("add-key"));
+    page.fill(&hook("name"), "copied");
+    page.choose(&hook("role"), "ADMIN");
+    page.click(&hook("save"));
+    page.told();
+    page.click(&hook("copy-app-key"));
+    page.see_text(&hook("copy-app-key"), "Copied");
+    assert_eq!(asks(), false);
+    page.click(&hook("done"));
+    page.see_gone("dialog");
 }
 
 #[test]
@@ -259,44 +279,4 @@ fn the_list_is_searched_filtered_and_sorted() {
     expect("cleared", &["orders", "old orders", "billing"]);
     page.click(&hook("filter-stale"));
     page.see(&hook("no-match"));
-}
-
-#[test]
-fn a_key_is_added_by_keyboard_alone() {
-    use fantoccini::key::Key;
-    let page = Page::start();
-    page.see(&hook("empty"));
-    page.tab_to(&hook("add-key"));
-    page.press(&Key::Enter.to_string());
-    page.see(&hook("name"));
-    assert!(page.has_focus(&hook("name")), "the first field has the focus: {}", page.focus());
-    page.press("keyboard");
-    page.tab_to(&hook("role"));
-    page.press("R");
-    page.tab_to(&hook("save"));
-    page.press(&Key::Enter.to_string());
-    let told = page.told();
-    page.tab_to(&hook("copy-encoded-key"));
-    page.press(&Key::Enter.to_string());
-    page.see_text(&hook("copy-encoded-key"), "Copied");
-    page.press(&Key::Escape.to_string());
-    page.see_gone("dialog");
-    let id = &told.app_key[4..16];
-    page.see_text(&row(id), "READONLY");
-    assert_eq!(page.plane.admits(&told.encoded), 200);
-    // The menu, by its keys; Escape leaves it where it was opened.
-    page.tab_to(&hook("row-menu"));
-    page.press(&Key::Enter.to_string());
-    page.press(&Key::Down.to_string());
-    assert!(page.has_focus(&hook("menu-roll")), "{}", page.focus());
-    page.press(&Key::Escape.to_string());
-    assert!(page.has_focus(&hook("row-menu")), "{}", page.focus());
-    page.press(&Key::Enter.to_string());
-    page.press(&Key::End.to_string());
-    page.press(&Key::Enter.to_string());
-    page.see(&hook("delete-dialog"));
-    page.press("keyboard");
-    page.press(&Key::Enter.to_string());
-    page.see_gone("dialog");
-    assert_eq!(page.plane.admits(&told.encoded), 401);
 }

@@ -2,8 +2,12 @@
 //!
 //! Endpoints demand a [`Viewer`] or an [`Administrator`], which nothing but a proven credential makes. Tokens are found
 //! by their id and compared by digest in constant time; an id that nobody has costs the same. Failures are slowed per
-//! address, counted, and audited within bounds. Requests that a browser may have been tricked into (a cookie, and a
-//! method that is not safe) must come from our own page.
+//! address, counted, and audited within bounds. A right token is let in all the same: it cannot be guessed, and whoever
+//! fails at an operator's address must not keep the operator out. Requests that a browser may have been tricked into (a
+//! cookie, and a method that is not safe) must come from our own page.
+//!
+//! A credential may end while its request waits for a body or for the store, so whoever waited asks again
+//! ([`Caller::still`]) before it acts or hands out what opens a door.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
+use super::places::Hold;
 use super::problem::{Answer, Problem};
 use super::state::{Admin, Connection};
 use crate::clock::WallTime;
@@ -27,6 +32,8 @@ pub const BACKGROUND: &str = "x-keygate-background";
 
 /// Sessions are written that often at most, and at least ten times in what is their idle time.
 const TOUCH: Duration = Duration::from_mins(1);
+/// For writing that. A store that cannot be written can still be read, and so can we.
+const TOUCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const UNPROVEN: &str = "an operator's token is needed: Authorization: Bearer kgo_…, or a session";
 const INVALID: &str = "this is not the token of an operator";
@@ -57,6 +64,29 @@ impl Caller {
     pub fn actor(&self) -> Actor {
         actor(&self.operator, self.address)
     }
+
+    /// Is what was proven still so? Sessions end with the token of their operator.
+    ///
+    /// # Errors
+    /// 401 if not; when the store fails.
+    pub async fn still(&self, admin: &Admin) -> Answer<()> {
+        match &self.session {
+            None => still(admin, &self.operator).await,
+            Some(session) => match admin.lifecycle.store.session(&session.digest).await? {
+                Some(_) => Ok(()),
+                None => Err(Problem::unauthenticated(ENDED)),
+            },
+        }
+    }
+}
+
+/// Has this operator still the token that it had when it was read?
+pub(super) async fn still(admin: &Admin, operator: &Operator) -> Answer<()> {
+    let now = admin.lifecycle.store.operator(operator.id).await?;
+    match now.filter(|now| now.digest.matches(&operator.digest)) {
+        Some(_) => Ok(()),
+        None => Err(Problem::unauthenticated(INVALID)),
+    }
 }
 
 /// For audit records.
@@ -85,14 +115,24 @@ impl FromRequestParts<Arc<Admin>> for Administrator {
     }
 }
 
-async fn caller(parts: &Parts, admin: &Admin) -> Answer<Caller> {
+async fn caller(parts: &mut Parts, admin: &Admin) -> Answer<Caller> {
+    let caller = proven(parts, admin).await?;
+    if let Some(hold) = parts.extensions.get::<Hold>() {
+        hold.keep();
+    }
+    // For whoever waits for the body.
+    parts.extensions.insert(caller.clone());
+    Ok(caller)
+}
+
+async fn proven(parts: &Parts, admin: &Admin) -> Answer<Caller> {
     let connection = connection(parts)?;
     // What is sent on purpose counts before what a browser sends by itself.
     if parts.headers.contains_key(AUTHORIZATION) {
         return bearer(&parts.headers, admin, connection.peer).await;
     }
     let Some(token) = session_token(&parts.headers, connection) else { return Err(Problem::unauthenticated(UNPROVEN)) };
-    if !parts.method.is_safe() {
+    if !parts.method.is_safe() || is_from_elsewhere(&parts.headers) {
         own_page(&parts.headers, connection, true)?;
     }
     let (session, operator) = session(admin, token.digest(), parts.headers.contains_key(BACKGROUND)).await?;
@@ -116,13 +156,13 @@ async fn bearer(headers: &HeaderMap, admin: &Admin, address: IpAddr) -> Answer<C
     let Some((_, text)) = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
         return Err(Problem::unauthenticated(UNPROVEN));
     };
-    not_too_often(admin, address)?;
     let token = OperatorToken::parse(text.trim()).ok();
     let operator = match &token {
         Some(token) => operator_of(admin, token).await?,
         None => None,
     };
     let Some(operator) = operator else {
+        not_too_often(admin, address)?;
         failed(admin, address, token.map(|token| token.id())).await;
         return Err(Problem::unauthenticated(INVALID));
     };
@@ -138,7 +178,7 @@ pub(super) async fn operator_of(admin: &Admin, token: &OperatorToken) -> Result<
     Ok(found.filter(|_| holds))
 }
 
-/// Refuses to look at a credential of somebody who failed too often.
+/// Refuses whoever failed too often.
 pub(super) fn not_too_often(admin: &Admin, address: IpAddr) -> Answer<()> {
     admin.throttle.check(address, admin.lifecycle.clock.boot()).map_err(|wait| {
         admin.metrics.admin_login(LoginOutcome::Slowed);
@@ -172,11 +212,18 @@ async fn session(admin: &Admin, digest: SecretDigest, in_background: bool) -> An
     let now = admin.lifecycle.clock.wall();
     let Some((session, operator)) = store.session(&digest).await? else { return Err(Problem::unauthenticated(ENDED)) };
     if has_ended(&session, admin, now) {
-        store.remove_session(&digest, None).await?;
+        // It has ended whether or not this can be written.
+        if let Err(error) = store.remove_session(&digest, None).await {
+            tracing::warn!(%error, "a session that has ended could not be removed");
+        }
         return Err(Problem::unauthenticated(ENDED));
     }
     if !in_background && now.since(session.seen_at) >= TOUCH.min(admin.settings.session_idle / 10) {
-        store.touch_session(&digest, now).await?;
+        match tokio::time::timeout(TOUCH_TIMEOUT, store.touch_session(&digest, now)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "that a session is used could not be written"),
+            Err(_) => tracing::warn!("writing that a session is used takes too long"),
+        }
     }
     Ok((session, operator))
 }
@@ -204,6 +251,12 @@ pub(super) fn session_token(headers: &HeaderMap, connection: Connection) -> Opti
         .filter(|(given, _)| *given == name);
     let (Some((_, value)), None) = (ours.next(), ours.next()) else { return None };
     SessionToken::parse(value)
+}
+
+/// Does the browser say that another page made it send this? A neighbour (another port of this host) is sent along with
+/// the cookie, and reading the shared secret leaves a record even if the neighbour sees nothing of it.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
 /// Refuses what another site made a browser send. With `needed`, also what does not tell where it is from.

@@ -23,6 +23,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{ObjectBuilder, Required};
 
+use super::auth::Caller;
 use super::problem::Problem;
 use super::state::Admin;
 use crate::credential::{self, KeyId};
@@ -46,7 +47,12 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Body<T> {
                 "expected a body with Content-Type: application/json",
             ));
         }
+        let caller = request.extensions().get::<Caller>().cloned();
         let body = read(request, admin.settings.request_timeout).await?;
+        // Whoever sends slowly may be no operator any more.
+        if let Some(caller) = caller {
+            caller.still(admin).await?;
+        }
         json(&body).map(Self)
     }
 }

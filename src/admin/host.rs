@@ -16,7 +16,9 @@ pub fn is_ours(uri: &Uri, headers: &HeaderMap, connection: Connection, hosts: &[
     let mut values = headers.get_all(HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Ok(authority) = value.to_str().unwrap_or_default().parse::<Authority>() else { return false };
-    let is_plain = !authority.as_str().contains('@');
+    // What stands behind the name is looked at too: the authority's own parser takes any text for a port.
+    let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or("@");
+    let is_plain = matches!(behind, "" | ":") || (behind.starts_with(':') && authority.port_u16().is_some());
     let agrees = uri.authority().is_none_or(|named| named.as_str().eq_ignore_ascii_case(authority.as_str()));
     is_plain && agrees && is_name(authority.host(), connection.local, hosts)
 }
@@ -69,6 +71,9 @@ mod tests {
             "a.keys.example.org",
             "127.0.0.2",
             "x@127.0.0.1",
+            "x@127.0.0.1:8081",
+            "127.0.0.1:8081.evil.example",
+            "127.0.0.1:99999",
             "0x7f.1",
             "2130706433",
             "",

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `server` | connections: accepting, limits, the graceful end |
+//! | `places` | which connection gives way when there are too many |
 //! | `tls` | certificates, read again at each reload |
 //! | `envelope` | what holds for every request: id, Host, deadline, panics, header fields, metrics |
 //! | `auth` | who asks: tokens, sessions, where a browser's request comes from |
@@ -27,6 +28,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod operators;
 pub mod page;
+pub mod places;
 pub mod problem;
 pub mod request_id;
 pub mod revisions;

@@ -137,6 +137,8 @@ async fn create(
 ) -> Answer<Response> {
     let (name, role) = body.checked()?;
     let (operator, token) = admin.lifecycle.add_operator(name, role, &caller.actor()).await?;
+    // While it waited for the store, its own token may have ended: then nobody gets this one.
+    caller.still(&admin).await?;
     Ok(issued(StatusCode::CREATED, &operator, &token))
 }
 
@@ -177,6 +179,10 @@ async fn rotate(
     _: NoParameters,
 ) -> Answer<Response> {
     let (operator, token) = admin.lifecycle.rotate_operator(id, &caller.actor()).await?;
+    // One's own is another now, by this call.
+    if caller.operator.id != id {
+        caller.still(&admin).await?;
+    }
     Ok(issued(StatusCode::OK, &operator, &token))
 }
 
@@ -209,6 +215,7 @@ async fn login_link(
     _: NoParameters,
 ) -> Answer<Response> {
     let (token, until) = admin.lifecycle.login_link(id, LINK_AT_MOST, &caller.actor()).await?;
+    caller.still(&admin).await?;
     let (token, url) = (token.expose().to_owned(), admin.origin.login_link(token.expose()));
     Ok(view::ok(&LoginLink { token, url, expires_at: until.into() }))
 }

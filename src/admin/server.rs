@@ -1,9 +1,9 @@
 //! The listener of the admin plane: HTTP/1.1 with limits of its own, TLS where it is configured, and an end that
 //! lets requests be answered.
 //!
-//! It may stand where strangers reach it: [`MAX_CONNECTIONS`] at a time, a deadline for handshakes, request heads
-//! (which is that of idle connections too) and for writes that make no progress. What is answered is the router's
-//! affair. Run by `app` on the runtime that outlives pingora's.
+//! It may stand where strangers reach it: [`MAX_CONNECTIONS`] at a time, of which those without an operator give way
+//! to new ones; a deadline for handshakes, request heads (which is that of idle connections too) and for writes that
+//! make no progress. What is answered is the router's affair. Run by `app` on the runtime that outlives pingora's.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,15 +21,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
+use super::places::{Hold, Place, Places};
 use super::state::Connection;
 use super::tls::Certificates;
 
-/// Connections at a time; more wait to be accepted.
+/// Connections at a time. For more, others give way or are waited for.
 pub const MAX_CONNECTIONS: usize = 256;
 /// Bytes and fields of a request's head.
 const MAX_HEAD: usize = 32 * 1024;
@@ -65,23 +65,26 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = &mut shutdown => break,
         };
-        let Some((stream, peer, permit)) = accepted else {
+        let Some((stream, peer, place)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (serving, watcher) = (serving.clone(), graceful.watcher());
         tokio::spawn(async move {
-            // What goes wrong on a connection is the client's affair.
-            let _ = connection(stream, peer, serving, watcher).await;
-            drop(permit);
+            let hold = place.hold();
+            tokio::select! {
+                // What goes wrong on a connection is the client's affair.
+                _ = connection(stream, peer, hold, serving, watcher) => {}
+                () = place.given_way() => {}
+            }
         });
     }
     drop(listener);
@@ -90,40 +93,47 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
-    // The semaphore is never closed; were it, connections would only lose their limit.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
+async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, SocketAddr, Place)> {
     let (stream, peer) = listener.accept().await.ok()?;
-    Some((stream, peer, permit))
+    Some((stream, peer, places.take().await))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, serving: Serving, watcher: Watcher) -> io::Result<()> {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    hold: Hold,
+    serving: Serving,
+    watcher: Watcher,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     let stream = Moving::new(stream);
     match &serving.certificates {
-        None => exchange(stream, Connection::new(peer, local, false), serving, watcher).await,
+        None => exchange(stream, Connection::new(peer, local, false), hold, serving, watcher).await,
         Some(certificates) => {
             let acceptor = TlsAcceptor::from(certificates.current());
             let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-            exchange(stream, Connection::new(peer, local, true), serving, watcher).await;
+            exchange(stream, Connection::new(peer, local, true), hold, serving, watcher).await;
         }
     }
     Ok(())
 }
 
-async fn exchange<S>(stream: S, connection: Connection, serving: Serving, watcher: Watcher)
+async fn exchange<S>(stream: S, connection: Connection, hold: Hold, serving: Serving, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Serving { router, head_timeout, .. } = serving;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection);
+        request.extensions_mut().insert(hold.clone());
         // A router is always ready, and a clone of one is a pointer.
-        router.clone().call(request)
+        let (answer, hold) = (router.clone().call(request), hold.clone());
+        async move {
+            let answer = answer.await;
+            hold.rest();
+            answer
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

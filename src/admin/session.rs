@@ -90,13 +90,13 @@ impl SessionView {
 async fn log_in(State(admin): State<Arc<Admin>>, parts: Parts, _: NoParameters, body: Body<Login>) -> Answer<Response> {
     let connection = auth::connection(&parts)?;
     auth::own_page(&parts.headers, connection, false)?;
-    auth::not_too_often(&admin, connection.peer)?;
     let presented = OperatorToken::parse(body.0.token.trim()).ok();
     let operator = match &presented {
-        Some(token) => operator_behind(&admin, token).await?,
+        Some(token) => operator_behind(&admin, token, connection).await?,
         None => None,
     };
     let Some(operator) = operator else {
+        auth::not_too_often(&admin, connection.peer)?;
         auth::failed(&admin, connection.peer, presented.map(|token| token.id())).await;
         return Err(Problem::unauthenticated("this token is not valid, or no longer"));
     };
@@ -112,11 +112,12 @@ async fn log_in(State(admin): State<Arc<Admin>>, parts: Parts, _: NoParameters, 
 }
 
 /// Whose token this is: an operator's own, or one that was made to log in once. Whether the id is known or not, both
-/// are looked for.
-async fn operator_behind(admin: &Admin, token: &OperatorToken) -> Answer<Option<Operator>> {
+/// are looked for. The second takes the store's one writer, so not for whoever fails too often.
+async fn operator_behind(admin: &Admin, token: &OperatorToken, connection: Connection) -> Answer<Option<Operator>> {
     if let Some(operator) = auth::operator_of(admin, token).await? {
         return Ok(Some(operator));
     }
+    auth::not_too_often(admin, connection.peer)?;
     Ok(admin.lifecycle.store.take_login_link(&token.digest(), admin.lifecycle.clock.wall()).await?)
 }
 
@@ -139,7 +140,13 @@ async fn open(admin: &Admin, operator: &Operator, connection: Connection) -> Ans
         subject: operator.id.to_string(),
         detail: json!({ "name": operator.name }),
     };
-    admin.lifecycle.store.insert_session(&session, &audit).await?;
+    let store = &admin.lifecycle.store;
+    store.insert_session(&session, &audit).await?;
+    // Had the token been replaced before that, nothing else would end this session.
+    if let Err(problem) = auth::still(admin, operator).await {
+        store.remove_session(&session.digest, None).await?;
+        return Err(problem);
+    }
     Ok((session, cookie(connection, Some(&token))?))
 }
 

@@ -141,7 +141,7 @@ async fn impact(_: Viewer, State(admin): State<Arc<Admin>>, _: NoParameters) -> 
         version: secrets.current.version.get(),
         created_at: secrets.current.created_at.into(),
         age_s: age(&admin, secrets.current.created_at),
-        previous: secrets.previous.as_ref().map(PreviousSecret::from),
+        previous: secrets.in_grace(admin.lifecycle.clock.wall()).map(PreviousSecret::from),
         keys: counts.into(),
     }))
 }

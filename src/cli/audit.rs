@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// How many at most.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: u32,
-    /// Only of those whose name or address holds this text.
+    /// Only of the operator with this name, or of those whose id, user name or address holds this text.
     #[arg(long, value_name = "TEXT")]
     who: Option<String>,
     /// Only this action (`api_key.create`), or all of a group (`api_key`).
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = context.config()?;
     let now = context.clock.wall();
-    let query = AuditQuery {
+    let mut query = AuditQuery {
         who: arguments.who.clone(),
         action: arguments.action.clone(),
         subject: arguments.subject.clone(),
@@ -47,7 +47,15 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
         before: arguments.before,
         limit: arguments.limit,
     };
-    let records = block_on(async { Ok(context.store(&config).await?.audit_page(&query).await?) })?;
+    let records = block_on(async {
+        let store = context.store(&config).await?;
+        // Records name operators by id.
+        let operators = store.operators().await?;
+        if let Some(operator) = operators.iter().find(|o| arguments.who.as_ref() == Some(&o.name)) {
+            query.who = Some(format!("operator:{}", operator.id));
+        }
+        Ok(store.audit_page(&query).await?)
+    })?;
     if context.output.is_json() {
         output::json(&json!({ "audit": records.iter().map(record).collect::<Vec<_>>() }))?;
         return Ok(Exit::Done);

@@ -6,16 +6,22 @@ use serde_json::json;
 use super::Exit;
 use super::context::Context;
 use super::output::{self, line};
+use crate::admin::tls;
 use crate::config::resolved::{Access, Config, Secrets, StoreLocation};
 
 /// Check the configuration.
 ///
-/// Prints every mistake with file, line, key and what was expected (exit code 1), or a summary.
+/// Prints every mistake with file, line, key and what was expected (exit code 1), or a summary. The certificate of
+/// the admin plane is read as well; the store and the master key are not.
 #[derive(Args)]
 pub(super) struct Arguments {}
 
 pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
     let config = context.config()?;
+    if let (Some(_), Some(files)) = (config.admin.listen, &config.admin.tls) {
+        tls::read(files)?;
+    }
+    let has_tls = if config.admin.tls.is_some() { " (TLS)" } else { "" };
     let addresses: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     let StoreLocation::Sqlite(store) = &config.store.location;
     if context.output.is_json() {
@@ -23,6 +29,7 @@ pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
             "ok": true,
             "file": config.file,
             "listen": addresses,
+            "admin": config.admin.listen.map(|a| a.to_string()),
             "metrics": config.metrics.listen.map(|a| a.to_string()),
             "upstreams": config.upstreams.iter().map(|u| &u.name).collect::<Vec<_>>(),
             "routes": config.routes.iter().map(crate::config::resolved::Route::label).collect::<Vec<_>>(),
@@ -34,6 +41,7 @@ pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
     line(&format!("{} holds.", config.file.display()))?;
     context.output.fields(vec![
         ("Listens on", Some(addresses.join(", "))),
+        ("Admin on", config.admin.listen.map(|a| format!("{a}{has_tls}"))),
         ("Metrics on", config.metrics.listen.map(|a| a.to_string())),
         ("Routes", Some(routes(&config))),
         ("Store", Some(format!("{} (lease {})", store.display(), humantime::format_duration(config.store.lease)))),

@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
                 "lease": lease(n),
                 "lease_ms": u64::try_from(n.lease.as_millis()).unwrap_or(u64::MAX),
                 "applied": n.applied,
+                "behind": head.saturating_sub(n.applied),
                 "joined_at": n.joined_at.rfc3339(),
                 "seen_at": n.seen_at.rfc3339(),
                 "gone": gone(n),

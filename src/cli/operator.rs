@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::{Context, actor, block_on};
 use super::output::{self, cell, line};
 use super::{Exit, Usage, prompt};
+use crate::admin::state::Origin;
 use crate::clock::WallTime;
 use crate::config::Config;
 use crate::config::resolved::Admin;
@@ -149,16 +150,9 @@ async fn login(context: &Context, config: &Config, lifecycle: &Lifecycle, wanted
 
 /// Where the page is, with the token behind `#`, which browsers do not send. `None` when there is no page, or the
 /// system chooses its port.
-pub(super) fn link(admin: &Admin, token: &OperatorToken) -> Option<String> {
+fn link(admin: &Admin, token: &OperatorToken) -> Option<String> {
     let listen = admin.listen.filter(|listen| listen.port() != 0)?;
-    let scheme = if admin.tls.is_some() { "https" } else { "http" };
-    // All addresses of the machine: its own is one of them.
-    let host = match listen.ip() {
-        ip if ip.is_unspecified() => "localhost".to_owned(),
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    Some(format!("{scheme}://{host}:{}/#login={}", listen.port(), token.expose()))
+    Some(Origin::of(listen, admin.tls.is_some()).login_link(token.expose()))
 }
 
 /// By id, or by name.
@@ -192,7 +186,7 @@ mod tests {
         let expected = |base: &str| Some(format!("{base}/#login={}", token.expose()));
         assert_eq!(link(&admin("127.0.0.1:8081"), &token), expected("http://127.0.0.1:8081"));
         assert_eq!(link(&admin("[::1]:8081"), &token), expected("http://[::1]:8081"));
-        assert_eq!(link(&admin("0.0.0.0:8081"), &token), expected("http://localhost:8081"));
+        assert_eq!(link(&admin("0.0.0.0:8081"), &token), expected("http://127.0.0.1:8081"));
         assert_eq!(link(&admin("127.0.0.1:0"), &token), None);
         assert_eq!(link(&admin("off"), &token), None);
     }

@@ -30,6 +30,8 @@ or with openssl (id and body are those of the app key kga_<id>_<body>):
 pub(super) enum Command {
     /// Show the current shared secret. That it was seen is written into the audit records.
     Show,
+    /// Show its version and age, and how many keys regenerating it would stop: without the secret, and not audited.
+    Impact,
     /// Replace the shared secret; every key encoded with the old one stops working until it is encoded anew.
     ///
     /// A leaked encoded key is not helped by this, as it contains its app key: roll that key.
@@ -62,6 +64,7 @@ pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<Exit> 
         let lifecycle = context.lifecycle(&config).await?;
         match *command {
             Command::Show => show(context, &lifecycle).await,
+            Command::Impact => impact(context, &lifecycle).await,
             Command::Regenerate { expect, grace, yes, wait } => {
                 regenerate(context, &lifecycle, expect, grace, yes, wait).await
             }
@@ -72,7 +75,7 @@ pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<Exit> 
 
 async fn show(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> {
     let revealed = lifecycle.reveal_secret(&actor()).await?;
-    let (secret, previous) = (&revealed.secret, &revealed.previous);
+    let (secret, previous) = (&revealed.secret, revealed.previous);
     let until = |at: Option<WallTime>| at.map(WallTime::rfc3339);
     if context.output.is_json() {
         output::json(&json!({
@@ -83,9 +86,7 @@ async fn show(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> 
         }))?;
         return Ok(Exit::Done);
     }
-    let grace = previous.map(|(version, at)| {
-        format!("version {version} is accepted until {} UTC", at.map(WallTime::for_people).unwrap_or_default())
-    });
+    let grace = previous.map(|(version, at)| grace_period(version.get(), at));
     context.output.fields(vec![
         ("Version", Some(secret.version().to_string())),
         ("Made (UTC)", Some(revealed.created_at.for_people())),
@@ -93,6 +94,50 @@ async fn show(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> 
     ])?;
     // Not in the table: a terminal's own wrapping does not get into what is copied.
     line(&format!("Shared secret\n{}", secret.expose()))?;
+    Ok(Exit::Done)
+}
+
+fn grace_period(version: u32, until: Option<WallTime>) -> String {
+    format!("version {version} is accepted until {} UTC", until.map(WallTime::for_people).unwrap_or_default())
+}
+
+async fn impact(context: &Context, lifecycle: &Lifecycle) -> anyhow::Result<Exit> {
+    let now = context.clock.wall();
+    let secrets = lifecycle.store.secrets().await?.secrets;
+    let keys = lifecycle.store.key_counts(now.minus(IN_USE)).await?;
+    let made = secrets.current.created_at;
+    let version = secrets.current.version.get();
+    let previous = secrets.in_grace(now).map(|previous| (previous.version.get(), previous.grace_until));
+    let age = Duration::from_secs(now.since(made).as_secs());
+    if context.output.is_json() {
+        let until = |at: Option<WallTime>| at.map(WallTime::rfc3339);
+        output::json(&json!({
+            "version": version,
+            "created_at": made.rfc3339(),
+            "age_s": age.as_secs(),
+            "previous": previous.map(|(version, at)| json!({ "version": version, "grace_until": until(at) })),
+            "keys": {
+                "active": keys.active,
+                "disabled": keys.disabled,
+                "used_24h": keys.used,
+                "never_used": keys.never_used,
+                "stale": keys.stale,
+            },
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let number = |count: u64| Some(count.to_string());
+    context.output.fields(vec![
+        ("Version", Some(version.to_string())),
+        ("Made (UTC)", Some(made.for_people())),
+        ("Age", Some(humantime::format_duration(age).to_string())),
+        ("Grace period", previous.map(|(version, at)| grace_period(version, at))),
+        ("Active keys", number(keys.active)),
+        ("Used in the last 24 hours", number(keys.used)),
+        ("Never used", number(keys.never_used)),
+        ("Still send an old version", number(keys.stale)),
+        ("Disabled keys", number(keys.disabled)),
+    ])?;
     Ok(Exit::Done)
 }
 

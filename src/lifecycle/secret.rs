@@ -31,14 +31,11 @@ impl Lifecycle {
     /// When it does not open, or the store fails (then it is not shown either).
     pub async fn reveal_secret(&self, actor: &Actor) -> Result<RevealedSecret> {
         let secrets = self.store.secrets().await?.secrets;
+        let previous = secrets.in_grace(self.clock.wall()).map(|p| (p.version, p.grace_until));
         let (secret, _) = self.master.open(&secrets.current, self.store.store_id())?;
         let audit = self.audit(actor, "shared_secret.view", &secret.version(), json!({}));
         self.store.record(&audit).await?;
-        Ok(RevealedSecret {
-            secret,
-            created_at: secrets.current.created_at,
-            previous: secrets.previous.map(|p| (p.version, p.grace_until)),
-        })
+        Ok(RevealedSecret { secret, created_at: secrets.current.created_at, previous })
     }
 
     /// The current shared secret, for encoding a key that is about to be shown.

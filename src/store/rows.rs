@@ -86,6 +86,14 @@ pub struct Secrets {
     pub previous: Option<SecretVersion>,
 }
 
+impl Secrets {
+    /// The version before, if it is still accepted.
+    #[must_use]
+    pub fn in_grace(&self, now: WallTime) -> Option<&SecretVersion> {
+        self.previous.as_ref().filter(|previous| previous.grace_until.is_some_and(|until| now < until))
+    }
+}
+
 /// Everything a node must hold before it may admit, but the keys (those are streamed).
 #[derive(Clone, Debug)]
 pub struct Snapshot {

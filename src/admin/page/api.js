@@ -40,7 +40,10 @@ export function onSessionEnd(handler) {
 
 const PATIENCE_MS = 30_000;
 
-/** Sends a request. Reads are repeated by themselves after a new login; changes are left to the operator. */
+/**
+ * Sends a request. Reads are repeated by themselves after a new login; changes are left to the operator.
+ * `background`: nobody waits for it, so it does not keep the session alive.
+ */
 export async function request(method, path, options = {}) {
   const response = await send(method, path, options);
   if (response.status === 401 && !options.isLogin && loginAgain) {
@@ -51,10 +54,11 @@ export async function request(method, path, options = {}) {
   return read(response);
 }
 
-async function send(method, path, { query, body, revision, signal, patience = PATIENCE_MS }) {
+async function send(method, path, { query, body, revision, signal, background, patience = PATIENCE_MS }) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (revision !== undefined) headers["If-Match"] = `"${revision}"`;
+  if (background) headers["X-Keygate-Background"] = "1";
   const signals = [AbortSignal.timeout(patience), signal].filter(Boolean);
   try {
     const response = await fetch(`/v1/${path}${queryString(query)}`, {

@@ -7,12 +7,18 @@ export function makePager({ load, sizes, size }) {
   let cursors = [null];
   let next = null;
   let limit = size;
-  const previousButton = button("Previous", { symbol: "left", test: "previous", onClick: () => move(-1) });
+  let turning = false;
+  const firstButton = button("First", { test: "first", onClick: () => turn(first) });
+  const previousButton = button("Previous", {
+    symbol: "left",
+    test: "previous",
+    onClick: () => turn(() => cursors.pop()),
+  });
   const nextButton = button("Next", {
     class: "button trailing",
     symbol: "right",
     test: "next",
-    onClick: () => move(1),
+    onClick: () => turn(() => cursors.push(next)),
   });
   const where = h("p", { class: "pager-where", "aria-live": "polite", test: "page-info" });
   const choice = h(
@@ -25,17 +31,24 @@ export function makePager({ load, sizes, size }) {
     { class: "pager", "aria-label": "Pages", hidden: true },
     where,
     choice,
+    firstButton,
     previousButton,
     nextButton,
   );
 
-  function move(step) {
-    if (step > 0 && !next) return;
-    if (step > 0) cursors.push(next);
-    else if (cursors.length > 1) cursors.pop();
-    else return;
-    load();
+  /** Shows another page from its top. A button that has done all it can hands the focus on. */
+  async function turn(step) {
+    // Until the answer is there nobody knows what comes next.
+    if (turning) return;
+    turning = true;
+    const pressed = document.activeElement;
+    step();
+    await load();
+    turning = false;
+    window.scrollTo(0, 0);
+    if (pressed?.disabled) (pressed === nextButton ? previousButton : nextButton).focus({ preventScroll: true });
   }
+  const first = () => (cursors = [null]);
   function resize() {
     limit = Number(choice.value);
     reset();
@@ -51,6 +64,7 @@ export function makePager({ load, sizes, size }) {
     next = nextCursor;
     const from = (cursors.length - 1) * limit;
     setText(where, rows ? `${(from + 1).toLocaleString("en")}–${(from + rows).toLocaleString("en")}` : "");
+    firstButton.disabled = cursors.length === 1;
     previousButton.disabled = cursors.length === 1;
     nextButton.disabled = !next;
     element.hidden = cursors.length === 1 && !next && rows <= sizes[0];

@@ -1,13 +1,13 @@
-// Looking again at regular times: only while the tab is seen and somebody is there. A page that nobody touches falls
-// silent, so that it does not keep an idle session alive.
+// Looking again at regular times, while the tab is seen. What nobody asked for says so: when the page was not touched
+// for a minute, its looks go out as background requests, which do not keep an idle session alive.
 
-const ATTENTION_MS = 10 * 60_000;
+const ATTENTION_MS = 60_000;
 let touched = Date.now();
-for (const event of ["pointermove", "pointerdown", "keydown", "scroll", "focus"]) {
+for (const event of ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"]) {
   window.addEventListener(event, () => (touched = Date.now()), { capture: true, passive: true });
 }
 
-/** Calls `look` every `period` milliseconds, one call at a time. Returns what stops it. */
+/** Calls `look({background})` every `period` milliseconds, one call at a time. Returns what stops it. */
 export function poll(look, period) {
   let stopped = false;
   let timer = 0;
@@ -17,7 +17,7 @@ export function poll(look, period) {
     if (stopped || busy) return;
     busy = true;
     try {
-      if (!document.hidden && Date.now() - touched < ATTENTION_MS) await look();
+      if (!document.hidden) await look({ background: Date.now() - touched > ATTENTION_MS });
     } catch {
       // The view's own error state or the connection line tells; the next look may succeed.
     }

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -20,6 +20,8 @@ struct Running {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
+    /// How many requests keep their connection.
+    kept: watch::Receiver<usize>,
 }
 
 async fn here(connection: axum::Extension<Connection>) -> String {
@@ -31,7 +33,13 @@ fn start(certificates: Option<Arc<Certificates>>) -> Running {
         sleep(Duration::from_millis(300)).await;
         "slow"
     };
-    let router = Router::new().route("/", get(here)).route("/slow", get(slow));
+    let (known, seen) = watch::channel(0_usize);
+    let kept = move |hold: axum::Extension<Hold>| async move {
+        hold.keep();
+        known.send_modify(|count| *count += 1);
+        sleep(Duration::from_secs(2)).await;
+    };
+    let router = Router::new().route("/", get(here)).route("/slow", get(slow)).route("/kept", get(kept));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -39,7 +47,7 @@ fn start(certificates: Option<Arc<Certificates>>) -> Running {
     let task = tokio::spawn(serve(listener, serving, async move {
         let _ = stopped.await;
     }));
-    Running { address, stop, task }
+    Running { address, stop, task, kept: seen }
 }
 
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str, ends_with: &str) -> String {
@@ -82,21 +90,48 @@ async fn a_head_that_is_too_large_is_refused() {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
 }
 
-#[tokio::test]
-async fn connections_have_a_limit_and_others_wait() {
-    let running = start(None);
+/// Opens as many connections as there may be, each with an answer behind it.
+async fn all_places(address: SocketAddr) -> Vec<TcpStream> {
     let mut open = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         ask(&mut stream, "/", "http 127.0.0.1").await;
         open.push(stream);
     }
+    open
+}
+
+#[tokio::test]
+async fn connections_have_a_limit_and_the_one_that_rested_longest_gives_way() {
+    let running = start(None);
+    let mut open = all_places(running.address).await;
+    ask(&mut open[0], "/", "http 127.0.0.1").await;
     let mut next = TcpStream::connect(running.address).await.unwrap();
-    next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut byte = [0];
-    assert!(timeout(Duration::from_millis(100), next.read(&mut byte)).await.is_err());
-    drop(open.pop());
-    timeout(Duration::from_secs(10), next.read_exact(&mut byte)).await.unwrap().unwrap();
+    ask(&mut next, "/", "http 127.0.0.1").await;
+    let mut rest = Vec::new();
+    assert_eq!(open[1].read_to_end(&mut rest).await.unwrap(), 0, "it was the first to rest");
+    for stays in [0, 2, MAX_CONNECTIONS - 1] {
+        ask(&mut open[stays], "/", "http 127.0.0.1").await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_gives_way_while_an_operator_is_answered() {
+    let mut running = start(None);
+    let mut open = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        open.push(stream);
+    }
+    running.kept.wait_for(|count| *count == MAX_CONNECTIONS).await.unwrap();
+    let mut next = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut next, "/", "http 127.0.0.1").await;
+    for mut stream in open {
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) struct Plan {
 }
 
 /// Looking at a key costs about as much on a walk as gathering it does: one or two microseconds.
-const PLAN: Plan = Plan { few: 10_000, walk: 10_000 };
+const PLAN: Plan = Plan { few: 5_000, walk: 5_000 };
 
 /// One page.
 pub(super) async fn read(conn: &mut SqliteConnection, query: &KeyQuery) -> Result<KeyPage> {

@@ -127,6 +127,19 @@ impl SqliteStore {
         tx.settle(outcome).await
     }
 
+    /// Erases the shared secret version before the current one once its grace period is over.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retire_ended_grace(&self, now: WallTime) -> Result<()> {
+        let mut tx = self.change().await?;
+        let outcome = secrets::retire_ended(&mut tx.conn, now).await;
+        if tx.settle(outcome).await? {
+            self.scrub().await;
+        }
+        Ok(())
+    }
+
     /// A transaction that holds the write lock from its beginning: what it reads cannot change under it.
     async fn change(&self) -> Result<Lent<'_>> {
         self.writer.begin("BEGIN IMMEDIATE").await

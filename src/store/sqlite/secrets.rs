@@ -114,6 +114,15 @@ pub(super) async fn end_grace(conn: &mut SqliteConnection, change_id: &str, audi
     Ok(Some(head))
 }
 
+/// Erases the previous version if its grace period is over. No revision: every node knows when it ends. `false` when
+/// there is nothing to erase.
+pub(super) async fn retire_ended(conn: &mut SqliteConnection, now: WallTime) -> Result<bool> {
+    const WRITE: &str = "UPDATE shared_secrets SET state = 'retired', sealed = NULL, grace_until = NULL
+        WHERE state = 'previous' AND grace_until <= ?1";
+    let done = sqlx::query(WRITE).bind(now.as_i64()).execute(conn).await.map_err(failed("erase a shared secret"))?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Puts newly sealed bytes in place. Every live version must be named and no other: one left out would stay under
 /// the old master key, and one that was erased meanwhile would come back.
 pub(super) async fn reseal(

@@ -7,8 +7,12 @@ import { fromField, relative, utc } from "../format.js";
 import { makePager } from "../pager.js";
 import { isAdmin } from "../session.js";
 import { emptyState, makeRow, makeTable, skeleton } from "../table.js";
+import { detailLines } from "./audit_detail.js";
+import { showDetails } from "./key_details.js";
 
 const TYPING_MS = 250;
+/** Longer addresses may break into lines. */
+const IPV4 = 15;
 const COLUMNS = [
   { label: "Time (UTC)", class: "col-time" },
   { label: "Who" },
@@ -30,11 +34,18 @@ const ACTIONS = [
   ["shared_secret.end_grace", "Grace period ended"],
   ["shared_secret.view", "Shared secret seen"],
   ["operator", "Operators"],
+  ["operator.create", "Operator added"],
+  ["operator.rotate", "Operator’s token renewed"],
+  ["operator.delete", "Operator removed"],
   ["session", "Sessions"],
-  ["session.refused", "Logins refused"],
+  ["session.create", "Logged in"],
+  ["session.delete", "Logged out"],
+  ["session.refused", "Login refused"],
   ["login_link", "Login links"],
+  ["login_link.create", "Login link made"],
   ["master_key", "Master key"],
 ];
+const SAID = new Map(ACTIONS.filter(([action]) => action.includes(".")));
 
 export function mountAudit(main) {
   let request = new AbortController();
@@ -80,6 +91,7 @@ export function mountAudit(main) {
     columns: COLUMNS,
     test: "audit",
   });
+  table.element.classList.add("audit");
   const place = h("div", { class: "list" });
   fill(
     main,
@@ -192,34 +204,38 @@ function whoQuery(typed, names) {
 function row(record, names) {
   const name = names.get(record.who);
   const actor = [
-    name ?? h("code", {}, record.who),
-    record.from && h("p", { class: "row-desc" }, `from ${record.from}`),
+    name ?? h("code", { class: "whole" }, record.who),
+    record.from && h("p", { class: record.from.length > IPV4 ? "row-desc" : "row-desc whole" }, `from ${record.from}`),
   ];
   return makeRow(
     COLUMNS,
     [
       h("time", { datetime: record.at, title: relative(record.at) }, utc(record.at)),
       h("div", { title: record.who }, actor),
-      h("code", { class: "action" }, record.action),
-      h("code", {}, record.subject),
-      detail(record.detail),
+      action(record.action),
+      subject(record, names),
+      // The name stands at the subject.
+      detailLines(record.detail, ["name"]),
     ],
     { test: "audit-row", "data-action": record.action },
   );
 }
 
-function detail(content) {
-  const entries = Object.entries(content ?? {});
-  if (entries.length === 0) return h("span", { class: "faint" }, "–");
-  return h(
-    "ul",
-    { class: "detail" },
-    entries.map(([name, value]) => h("li", {}, h("span", { class: "detail-name" }, name), " ", text(value))),
-  );
+/** An action in words, and as filters, the API and the command line call it. */
+function action(name) {
+  const code = h("code", { class: "whole" }, name);
+  const said = SAID.get(name);
+  return said ? h("div", {}, said, h("p", { class: "row-desc" }, code)) : code;
 }
 
-function text(value) {
-  if (value === null) return "none";
-  if (typeof value === "object" && "from" in value && "to" in value) return `${text(value.from)} → ${text(value.to)}`;
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+/** What it was done to: a key, which can be looked at; an operator; a version of the shared secret. */
+function subject({ action: what, subject: id, detail }, names) {
+  if (!id) return h("span", { class: "faint" }, "–");
+  const kind = what.split(".")[0];
+  if (kind === "shared_secret") return `Version ${id}`;
+  const name = detail?.name ?? names.get(`operator:${id}`);
+  const code = h("code", { class: "whole" }, id);
+    const look = { look: "link", test: "audit-key", onClick: () => showDetails(id) };
+  const first = kind === "api_key" ? button(name ?? id, look) : (name ?? code);
+  return h("div", {}, first, name && h("p", { class: "row-desc" }, code));
 }

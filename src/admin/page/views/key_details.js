@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { button, fill, h } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { notice } from "../confirm.js";
-import { count, relative, utc } from "../format.js";
+import { relative, utc } from "../format.js";
 import { stateBadges } from "./key_state.js";
 
 export async function showDetails(id) {
@@ -29,7 +29,7 @@ function facts(key) {
     ["State", h("span", { class: "badges" }, stateBadges(key))],
     ["Last login", time(key.last_login)],
     key.last_address && ["From", h("code", {}, key.last_address)],
-    ["Requests", count(key.use_count ?? 0, "request")],
+    ["Requests", (key.use_count ?? 0).toLocaleString("en")],
     ["Created", time(key.created_at)],
     ["Changed", [time(key.updated_at), h("small", {}, `, revision ${key.revision}`)]],
     ["Expires", time(key.expires_at)],

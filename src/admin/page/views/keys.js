@@ -19,9 +19,12 @@ const COUNTS_MS = 30_000;
 export function mountKeys(main, params) {
   let shown = null;
   let failed = false;
+  let told = null;
+  let asked = 0;
   let request = new AbortController();
 
   const summary = h("p", { class: "summary", test: "summary" });
+  const short = h("p", { class: "hint list-hint", role: "status", test: "short-search" });
   const changed = h(
     "p",
     { class: "notice info compact", hidden: true, test: "list-changed" },
@@ -35,7 +38,7 @@ export function mountKeys(main, params) {
     load();
   });
   const pager = makePager({ load: () => load(), sizes: [50, 100, 200], size: 50 });
-  const table = makeKeyTable({ onSort: filters.sortBy, onChanged: () => refresh(true) });
+  const table = makeKeyTable({ onSort: filters.sortBy, onChanged: refreshAll });
   const place = h("div", { class: "list" });
   fill(
     main,
@@ -55,6 +58,7 @@ export function mountKeys(main, params) {
       ),
     ),
     filters.element,
+    short,
     changed,
     place,
     pager.element,
@@ -64,10 +68,11 @@ export function mountKeys(main, params) {
     if (await addKey()) refreshAll();
   }
   function refreshAll() {
-    refresh(true);
-    counts();
+    told = null;
+    refresh(true).catch(() => {}); // the connection line tells, and the next look shows it
   }
-  const ask = () => get("api-keys", { ...filters.query(), ...pager.query() }, { signal: request.signal });
+  const ask = (options) =>
+    get("api-keys", { ...filters.query(), ...pager.query() }, { signal: request.signal, ...options });
 
   /** Another page, order or filter: what was there before stays, dimmed, until the answer comes. */
   async function load() {
@@ -80,6 +85,7 @@ export function mountKeys(main, params) {
     }
     table.element.setAttribute("aria-busy", "true");
     table.markSort(...filters.order());
+    setText(short, shortSearch(filters.query().q));
     try {
       draw(await ask());
     } catch (error) {
@@ -103,6 +109,7 @@ export function mountKeys(main, params) {
   function draw(page) {
     shown = page.api_keys;
     failed = false;
+    recount(shown);
     table.element.removeAttribute("aria-busy");
     table.show(shown);
     pager.loaded(page.next_cursor, shown.length);
@@ -111,19 +118,31 @@ export function mountKeys(main, params) {
   }
 
   /** The same page again. The rows stay where they are while somebody is among them, unless `moves`. */
-  async function refresh(moves = false) {
+  async function refresh(moves = false, options = {}) {
     if (shown === null) return moves || failed ? load() : undefined;
     const mine = request;
-    const page = await ask();
+    const page = await ask(options);
     if (mine !== request || shown === null) return;
     const same = page.api_keys.length === shown.length && page.api_keys.every((key, at) => key.id === shown[at].id);
     if (same || moves || !table.isInUse()) return draw(page);
     table.patch(page.api_keys);
+    recount(page.api_keys);
     changed.hidden = false;
   }
 
-  async function counts() {
-    const { keys, previous, version } = await get("shared-secret/impact");
+  /** The line above must not contradict the rows: it is told anew when they differ from those told before. */
+  function recount(keys) {
+    const facts = keys.map((key) => [key.id, key.state, key.expired, key.stale_version].join()).join(" ");
+    if (facts === told) return;
+    told = facts;
+    counts().catch(() => (told = null));
+  }
+  async function counts(options) {
+    asked += 1;
+    const mine = asked;
+    const { keys, previous, version } = await get("shared-secret/impact", {}, options);
+    // A later question may have been answered sooner.
+    if (mine < asked) return;
     const grace = previous && `version ${previous.version} in grace`;
     const parts = [
       count(keys.active, "active key"),
@@ -140,7 +159,7 @@ export function mountKeys(main, params) {
       return emptyState({
         symbol: "search",
         title: "No key matches",
-        text: "No API key fits this search and these filters.",
+        text: shortSearch(filters.query().q) || "No API key fits this search and these filters.",
         test: "no-match",
         action: button("Clear filters", { test: "clear-filters", onClick: filters.clear }),
       });
@@ -156,8 +175,7 @@ export function mountKeys(main, params) {
   }
 
   load();
-  counts().catch(() => {});
-  const stops = [poll(() => refresh(), REFRESH_MS), poll(counts, COUNTS_MS)];
+  const stops = [poll((options) => refresh(false, options), REFRESH_MS), poll(counts, COUNTS_MS)];
   return {
     update: (next) => {
       filters.take(next);
@@ -169,4 +187,11 @@ export function mountKeys(main, params) {
       stops.forEach((stop) => stop());
     },
   };
+}
+
+/** One or two characters are looked for at the beginning of names alone. */
+function shortSearch(text) {
+  const length = [...text].length;
+  if (length === 0 || length > 2) return "";
+  return `Names that begin with “${text}”. Three or more characters search everywhere in names and descriptions.`;
 }

@@ -4,6 +4,7 @@
 import { button, fill, h, icon } from "../dom.js";
 import { closeAllDialogs, openDialog } from "../dialog.js";
 import { clearErrors, field, formAlert, onSubmit } from "../form.js";
+import { count } from "../format.js";
 import { forget, login } from "../session.js";
 
 /** The login view. `message` says why it is shown. */
@@ -67,7 +68,7 @@ function explained(error) {
     return refusal("This is not an operator token: they begin with kgo_.");
   if (error.status === 429) {
     const seconds = error.retryAfter ?? 60;
-    return refusal(`Too many failed logins from your address. Try again in ${seconds} seconds.`);
+    return refusal(`Too many failed logins from your address. Try again in ${count(seconds, "second")}.`);
   }
   return error;
 }

@@ -10,7 +10,7 @@ const REFRESH_MS = 2000;
 const COLUMNS = [
   { label: "Node", class: "col-name" },
   { label: "State" },
-  { label: "Lease" },
+  { label: "Lease", class: "col-time" },
   { label: "Applied" },
   { label: "Behind" },
   { label: "Joined (UTC)", class: "col-time" },
@@ -42,9 +42,9 @@ export function mountNodes(main) {
           }),
     );
   }
-  async function load() {
+  async function load(options) {
     try {
-      draw(await get("nodes"));
+      draw(await get("nodes", {}, options));
     } catch (error) {
       showOnly(
         place,
@@ -54,7 +54,7 @@ export function mountNodes(main) {
           text: error.message,
           isError: true,
           test: "list-error",
-          action: button("Try again", { look: "primary", symbol: "refresh", test: "retry", onClick: load }),
+          action: button("Try again", { look: "primary", symbol: "refresh", test: "retry", onClick: () => load() }),
         }),
       );
     }

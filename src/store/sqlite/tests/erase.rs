@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{Fixture, new_key, sealed};
+use crate::clock::WallTime;
 use crate::credential::SecretDigest;
 use crate::store::{KeyUpdate, NewKey, Store as _};
 
@@ -25,8 +26,13 @@ async fn retired_secrets_are_gone() {
     assert!(found(&fixture, &sealed(2)));
     fixture.store.end_grace(&super::change_id(), &fixture.audit("shared_secret.end_grace", 1)).await.unwrap();
     assert!(!found(&fixture, &sealed(2)));
-    fixture.store.reseal(&[(3, sealed(73))], &fixture.audit("master_key.rotate", 1)).await.unwrap();
-    assert!(!found(&fixture, &sealed(3)) && found(&fixture, &sealed(73)));
+    fixture.regenerate(3, Some(20_000)).await.unwrap();
+    fixture.store.retire_ended_grace(WallTime::from_millis(19_999)).await.unwrap();
+    assert!(found(&fixture, &sealed(3)), "the grace period is not over yet");
+    fixture.store.retire_ended_grace(WallTime::from_millis(20_000)).await.unwrap();
+    assert!(!found(&fixture, &sealed(3)) && fixture.store.secrets().await.unwrap().secrets.previous.is_none());
+    fixture.store.reseal(&[(4, sealed(73))], &fixture.audit("master_key.rotate", 1)).await.unwrap();
+    assert!(!found(&fixture, &sealed(4)) && found(&fixture, &sealed(73)));
 }
 
 #[tokio::test]
