@@ -4,6 +4,8 @@
 //! what people read and what expires is on the wall clock. `app` makes the one [`SystemClock`]; tests make a
 //! [`FakeClock`]. Nothing else in the crate may ask the operating system for the time (held by `clippy.toml`).
 
+mod rfc3339;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -100,6 +102,13 @@ impl WallTime {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// A time as RFC 3339, section 5.6, writes it, to the millisecond; `None` for anything else. What is before 1970 counts as
+    /// 1970.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        rfc3339::parse(text)
     }
 
     /// RFC 3339 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.

@@ -281,6 +281,44 @@ fn a_session_can_look_on_while_nothing_can_be_written() {
 }
 
 #[test]
+fn a_viewer_who_searches_without_end_does_not_keep_changes_from_being_made() {
+    let plane = Plane::start();
+    let key = plane.api().add_key("app", "ADMIN");
+    assert_eq!(plane.admits(&text_at(&key, "encoded_key")), 200);
+    // So many records that a search among them takes a while.
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)
+        INSERT INTO audit (at, who, origin, action, subject, detail) SELECT 0, 'system', '', 'x', '', '{}' FROM n;";
+    let filled =
+        Command::new("sqlite3").args(["-cmd", ".timeout 10000"]).arg(plane.path("keygate.db")).arg(fill).output();
+    assert!(filled.expect("sqlite3 runs").status.success());
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..80 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(plane.node.admin_address());
+                    client.send(&plane.viewer().request("GET", "/v1/audit?who=nobody").bytes());
+                    // Some wait for the answer, some go away.
+                    if client.local().port() % 8 == 0 {
+                        thread::sleep(Duration::from_millis(20));
+                    } else {
+                        let _ = client.try_read("GET");
+                    }
+                }
+            });
+        }
+        let begun = Instant::now();
+        let disabled = plane.api().act(&format!("{}/disable", key_target(&key)));
+        let took = begun.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(disabled.status, 200, "{}", disabled.text());
+        assert_eq!(disabled.json()["revocation"]["fenced"], json!([]), "{}", disabled.text());
+        assert!(took < Duration::from_secs(10), "after {took:?}");
+    });
+    assert_eq!(plane.admits(&text_at(&key, "encoded_key")), 401);
+}
+
+#[test]
 fn a_neighbour_on_the_same_host_leaves_no_trace_of_an_operator() {
     let plane = Plane::start();
     let session = plane.log_in(&plane.admin.token);

@@ -54,6 +54,14 @@ fn when_the_gateway_is_away_each_view_says_so_and_tries_again() {
         page.see_text(&hook("list-error"), "cannot be reached");
         page.look(&format!("error-{view}"));
     }
+    // Nothing of what is shown has to be fetched: icons are there.
+    assert_eq!(
+        page.eval(
+            "return performance.getEntriesByType('resource').filter(r => r.name.endsWith('.svg') && \
+        !r.name.endsWith('chevron.svg') && !r.name.endsWith('favicon.svg')).length"
+        ),
+        0
+    );
     page.click(&hook("shared-secret"));
     page.see_text("dialog .notice", "cannot be reached");
     page.look("error-shared-secret");

@@ -146,7 +146,8 @@ async fn list(
     let wanted = usize::try_from(query.limit).unwrap_or(usize::MAX);
     // One more tells whether there is a next page.
     query.limit += 1;
-    let mut records = admin.lifecycle.store.audit_page(&query).await?;
+    let store = Arc::clone(&admin.lifecycle.store);
+    let mut records = admin.read_long(async move { store.audit_page(&query).await }).await?;
     let has_next = records.len() > wanted;
     records.truncate(wanted);
     let next_cursor = records.last().filter(|_| has_next).map(|last| cursor(last.id));

@@ -134,9 +134,10 @@ impl From<KeyCounts> for ImpactKeys {
     responses((status = 200, description = "Version, age and counts.", body = Impact)),
 )]
 async fn impact(_: Viewer, State(admin): State<Arc<Admin>>, _: NoParameters) -> Answer<Response> {
-    let store = &admin.lifecycle.store;
+    let store = Arc::clone(&admin.lifecycle.store);
     let secrets = store.secrets().await?.secrets;
-    let counts = store.key_counts(admin.lifecycle.clock.wall().minus(IN_USE)).await?;
+    let since = admin.lifecycle.clock.wall().minus(IN_USE);
+    let counts = admin.read_long(async move { store.key_counts(since).await }).await?;
     Ok(view::ok(&Impact {
         version: secrets.current.version.get(),
         created_at: secrets.current.created_at.into(),

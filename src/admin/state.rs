@@ -5,10 +5,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use super::problem::{Answer, Problem};
 use super::throttle::Throttle;
 use crate::config::resolved;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::store::StoreError;
 
 /// The state of the admin plane.
 pub struct Admin {
@@ -24,7 +28,12 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Who failed to log in too often.
     pub throttle: Throttle,
+    long_reads: Arc<Semaphore>,
 }
+
+/// Lists and counts that are read at a time: fewer than a store has connections for reading, or nobody else would be let
+/// in meanwhile, and no node would learn of a change.
+const LONG_READS: usize = 2;
 
 impl Admin {
     /// The plane with nobody throttled.
@@ -36,7 +45,27 @@ impl Admin {
         route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { lifecycle, settings, origin, route_labels, metrics, throttle: Throttle::default() }
+        let (throttle, long_reads) = (Throttle::default(), Arc::new(Semaphore::new(LONG_READS)));
+        Self { lifecycle, settings, origin, route_labels, metrics, throttle, long_reads }
+    }
+
+    /// Reads what may take long: a list that is searched, a count. Others wait meanwhile, also when whoever asked has
+    /// gone, since the store goes on reading.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read_long<T: Send + 'static>(
+        &self,
+        reading: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Answer<T> {
+        // The semaphore is never closed; were it, reading would only lose its limit.
+        let permit = Arc::clone(&self.long_reads).acquire_owned().await.ok();
+        let read = tokio::spawn(async move {
+            let read = reading.await;
+            drop(permit);
+            read
+        });
+        Ok(read.await.map_err(|_| Problem::internal())??)
     }
 }
 

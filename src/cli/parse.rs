@@ -1,11 +1,9 @@
-//! Values of arguments: durations, moments, networks. Each error says what was expected.
+//! Values of arguments: durations and moments. Each error says what was expected.
 
-use std::net::IpAddr;
-use std::time::{Duration, UNIX_EPOCH};
-
-use ipnet::IpNet;
+use std::time::Duration;
 
 use crate::clock::WallTime;
+use crate::credential::{self, MOST_LISTED};
 
 /// A point in time as people give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,55 +86,23 @@ pub(super) fn past(text: &str) -> Result<Past, String> {
     })
 }
 
+/// A date alone is its beginning in UTC.
 fn rfc3339(text: &str) -> Option<WallTime> {
-    if !text.is_ascii() {
-        return None;
-    }
-    if text.len() == "2027-01-31".len() {
-        return utc(&format!("{text}T00:00:00Z"));
-    }
-    let text = text.to_ascii_uppercase();
-    if text.ends_with('Z') {
-        return utc(&text);
-    }
-    // `+02:00` is ahead of UTC: what its clock shows comes earlier.
-    let (local, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let (hours, minutes): (u64, u64) = (two_digits(hours)?, two_digits(minutes)?);
-    if hours > 23 || minutes > 59 {
-        return None;
-    }
-    let offset_millis = (hours * 60 + minutes) * 60_000;
-    let local = utc(&format!("{local}Z"))?.as_millis();
-    let millis = match text.as_bytes().get(text.len() - "+00:00".len())? {
-        b'+' => local.checked_sub(offset_millis)?,
-        b'-' => local.checked_add(offset_millis)?,
-        _ => return None,
-    };
-    Some(WallTime::from_millis(millis))
+    let is_date = text.len() == "2027-01-31".len();
+    WallTime::parse_rfc3339(text).or_else(|| WallTime::parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| is_date))
 }
 
-fn two_digits(text: &str) -> Option<u64> {
-    (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+/// A description, as an argument.
+pub(super) fn description(text: &str) -> Result<String, String> {
+    credential::description(text.to_owned())
 }
 
-fn utc(text: &str) -> Option<WallTime> {
-    let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(WallTime::from_millis(u64::try_from(since.as_millis()).ok()?))
-}
-
-/// `10.0.0.0/8`, `2001:db8::/32`, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text
-            .parse::<IpNet>()
-            .map_err(|_| "expected a network such as 10.0.0.0/8 or 2001:db8::/32, or an address".to_owned())?,
-    };
-    if network != network.trunc() {
-        return Err(format!("{network} has bits set behind its prefix; did you mean {}?", network.trunc()));
+/// Refuses more networks or routes than a key may have.
+pub(super) fn not_too_many(option: &str, count: usize) -> Result<(), super::Usage> {
+    if count <= MOST_LISTED {
+        return Ok(());
     }
-    Ok(network)
+    Err(super::Usage(format!("{option} may be given {MOST_LISTED} times; this is {count} times")))
 }
 
 #[cfg(test)]
@@ -174,13 +140,5 @@ mod tests {
         assert_eq!(past("4s").unwrap().resolve(now), WallTime::from_millis(6_000));
         assert_eq!(past("1970-01-01T00:00:02Z").unwrap().resolve(now), WallTime::from_millis(2_000));
         assert!(past("yesterday").is_err());
-    }
-
-    #[test]
-    fn networks_are_exact() {
-        assert_eq!(network("192.0.2.1").unwrap().to_string(), "192.0.2.1/32");
-        assert_eq!(network("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
-        assert!(network("10.1.2.3/8").unwrap_err().contains("10.0.0.0/8"));
-        assert!(network("localhost").is_err());
     }
 }

@@ -21,6 +21,7 @@ mod session_token;
 mod shared_secret;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 pub use api_key::{KeyName, KeyNameError, KeyState, Policy, Role, RoleError};
 pub use app_key::AppKey;
@@ -30,6 +31,7 @@ pub use key_id::{KeyId, KeyIdError};
 pub use operator_token::OperatorToken;
 pub use session_token::SessionToken;
 pub use shared_secret::{MacKey, SharedSecret};
+pub use wording::{LONGEST_DESCRIPTION, MOST_LISTED, description, network};
 
 /// Bytes of the truncated HMAC in an encoded key: 160 bits.
 pub const MAC_BYTES: usize = 20;

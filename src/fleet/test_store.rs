@@ -322,7 +322,7 @@ impl Store for FakeStore {
         unimplemented!()
     }
 
-    async fn delete_key(&self, _: KeyId, _: &str, _: &Audit<'_>) -> Result<Head> {
+    async fn delete_key(&self, _: KeyId, _: Option<u64>, _: &str, _: &Audit<'_>) -> Result<Head> {
         unimplemented!()
     }
 

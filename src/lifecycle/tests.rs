@@ -132,18 +132,18 @@ async fn roll_disable_enable_delete() {
     let told = gateway.last_audit().await.detail;
     assert!(secrets_in(&first).iter().chain(&secrets_in(&rolled)).all(|secret| !told.contains(secret)));
 
-    let disabled = lifecycle.disable(id, actor, Wait::Full).await.unwrap();
+    let disabled = lifecycle.disable(id, None, actor, Wait::Full).await.unwrap();
     assert!(disabled.key.state == KeyState::Disabled && disabled.waited.revokes);
     assert_eq!(detail(&gateway.last_audit().await)["before"]["state"], "active");
-    let enabled = lifecycle.enable(id, actor).await.unwrap();
+    let enabled = lifecycle.enable(id, None, actor).await.unwrap();
     assert!(enabled.key.state == KeyState::Active && !enabled.waited.revokes);
     assert_eq!(enabled.key.epoch, rolled.key.epoch + 2);
 
-    let (was, waited) = lifecycle.delete(id, actor, Wait::Full).await.unwrap();
+    let (was, waited) = lifecycle.delete(id, None, actor, Wait::Full).await.unwrap();
     assert!(waited.revokes && waited.revocation.promise_held && was.state == KeyState::Active);
     let (tombstone, _) = lifecycle.store.key(id).await.unwrap().unwrap();
     assert_eq!((tombstone.state, tombstone.digest.as_bytes()), (KeyState::Deleted, SecretDigest::ERASED.as_bytes()));
-    assert!(matches!(lifecycle.enable(id, actor).await, Err(LifecycleError::Deleted(_))));
+    assert!(matches!(lifecycle.enable(id, None, actor).await, Err(LifecycleError::Deleted(_))));
     gateway.make("reports", Role::Admin).await;
 }
 
@@ -174,11 +174,11 @@ async fn revocations_wait_for_silent_nodes_and_what_gives_authority_does_not() {
     let (lifecycle, actor) = (&gateway.lifecycle, &gateway.actor);
     let id = gateway.make("reports", Role::Admin).await.key.id;
     gateway.silent_node(Duration::from_millis(1_500)).await;
-    let cut = lifecycle.disable(id, actor, Wait::None).await.unwrap();
+    let cut = lifecycle.disable(id, None, actor, Wait::None).await.unwrap();
     assert!(!cut.waited.revocation.promise_held && cut.waited.failure.is_none());
-    let enabled = lifecycle.enable(id, actor).await.unwrap();
+    let enabled = lifecycle.enable(id, None, actor).await.unwrap();
     assert!(!enabled.waited.revocation.promise_held && !enabled.waited.revokes);
-    let whole = lifecycle.disable(id, actor, Wait::Full).await.unwrap().waited.revocation;
+    let whole = lifecycle.disable(id, None, actor, Wait::Full).await.unwrap().waited.revocation;
     assert!(whole.promise_held && whole.fenced == ["silent:1"] && whole.took_ms >= 1_700);
 }
 
@@ -191,7 +191,7 @@ async fn a_key_can_be_disabled_without_the_master_key_but_not_made() {
     let failed = lifecycle.roll(id, None, &gateway.actor, Wait::Full).await;
     assert!(matches!(failed, Err(LifecycleError::MasterKey(MasterKeyError::Unavailable(_)))));
     assert!(lifecycle.regenerate(None, None, &gateway.actor, Wait::Full).await.is_err());
-    lifecycle.disable(id, &gateway.actor, Wait::Full).await.unwrap();
+    lifecycle.disable(id, None, &gateway.actor, Wait::Full).await.unwrap();
     let other = Lifecycle { master: MasterKeys::of(MasterKey::generate(&SystemEntropy)), ..gateway.lifecycle.clone() };
     let failed = other.regenerate(None, None, &gateway.actor, Wait::Full).await;
     let Err(LifecycleError::MasterKey(MasterKeyError::Seal(SealError::OtherMasterKey { .. }))) = failed else {

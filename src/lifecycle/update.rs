@@ -77,24 +77,31 @@ impl Lifecycle {
     /// Refuses the key until it is enabled.
     ///
     /// # Errors
-    /// No such key; or the store fails.
-    pub async fn disable(&self, id: KeyId, actor: &Actor, wait: Wait) -> Result<Changed> {
-        let written = self.set_state(id, KeyState::Disabled, actor, "api_key.disable").await?;
+    /// No such key; changed since `if_revision`; or the store fails.
+    pub async fn disable(&self, id: KeyId, if_revision: Option<u64>, actor: &Actor, wait: Wait) -> Result<Changed> {
+        let written = self.set_state(id, KeyState::Disabled, if_revision, actor, "api_key.disable").await?;
         Ok(self.finish(written, Some(wait)).await)
     }
 
     /// Accepts a disabled key again. Waits at most [`super::SETTLE`].
     ///
     /// # Errors
-    /// No such key; or the store fails.
-    pub async fn enable(&self, id: KeyId, actor: &Actor) -> Result<Changed> {
-        let written = self.set_state(id, KeyState::Active, actor, "api_key.enable").await?;
+    /// No such key; changed since `if_revision`; or the store fails.
+    pub async fn enable(&self, id: KeyId, if_revision: Option<u64>, actor: &Actor) -> Result<Changed> {
+        let written = self.set_state(id, KeyState::Active, if_revision, actor, "api_key.enable").await?;
         Ok(self.finish(written, None).await)
     }
 
-    async fn set_state(&self, id: KeyId, state: KeyState, actor: &Actor, action: &'static str) -> Result<Written> {
+    async fn set_state(
+        &self,
+        id: KeyId,
+        state: KeyState,
+        if_revision: Option<u64>,
+        actor: &Actor,
+        action: &'static str,
+    ) -> Result<Written> {
         // Also when it is in that state already: whoever disables wants the wait, and the record of it.
-        self.change(id, None, actor, action, |_| KeyUpdate {
+        self.change(id, if_revision, actor, action, |_| KeyUpdate {
             state: Some(state),
             raise_epoch: true,
             ..KeyUpdate::default()

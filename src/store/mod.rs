@@ -169,8 +169,10 @@ pub trait Store: Send + Sync + 'static {
         change_id: &str,
         audit: &Audit<'_>,
     ) -> Result<(ApiKey, ApiKey, Head)>;
-    /// Makes a tombstone of a key: digest erased, name freed, epoch raised.
-    async fn delete_key(&self, id: KeyId, change_id: &str, audit: &Audit<'_>) -> Result<Head>;
+    /// Makes a tombstone of a key: digest erased, name freed, epoch raised. With `if_revision` only if it is still at that
+    /// one ([`StoreError::Changed`]).
+    async fn delete_key(&self, id: KeyId, if_revision: Option<u64>, change_id: &str, audit: &Audit<'_>)
+    -> Result<Head>;
     /// Makes `sealed` the current secret of version `expected + 1`. The version before is erased, or with
     /// `grace_until` kept as previous until then; what was previous before is erased in any case.
     async fn replace_secret(

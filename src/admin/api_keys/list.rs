@@ -135,7 +135,8 @@ pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Answer<Response> {
-    let page = admin.lifecycle.store.key_page(&parameters.query(&admin)?).await?;
+    let (query, store) = (parameters.query(&admin)?, Arc::clone(&admin.lifecycle.store));
+    let page = admin.read_long(async move { store.key_page(&query).await }).await?;
     Ok(view::ok(&KeyList {
         api_keys: page.keys.iter().map(|(key, usage)| key_view(&admin, key, usage)).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

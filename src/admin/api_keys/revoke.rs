@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::{ChangedKey, IssuedKey, issued, key_view, usage};
 use crate::admin::auth::Administrator;
-use crate::admin::extract::{Id, NoParameters, WaitFor, WaitParameters};
+use crate::admin::extract::{Id, IfMatch, NoParameters, WaitFor, WaitParameters};
 use crate::admin::problem::{Answer, ProblemBody};
 use crate::admin::state::Admin;
 use crate::admin::view::{self, RevocationView};
@@ -21,7 +21,7 @@ use crate::store::Usage;
 /// For good: its name is free again, its id is never used again. The answer comes when no node admits it any more.
 #[utoipa::path(
     delete, path = "/v1/api-keys/{id}", operation_id = "deleteApiKey", tag = "api-keys",
-    params(Id, WaitParameters),
+    params(Id, IfMatch, WaitParameters),
     responses(
         (status = 200, description = "The key is deleted.", body = RevocationView),
         (status = 409, description = "`deleted`: it is deleted already.", body = ProblemBody,
@@ -32,9 +32,10 @@ pub(super) async fn delete(
     Administrator(caller): Administrator,
     State(admin): State<Arc<Admin>>,
     Id(id): Id,
+    IfMatch(if_revision): IfMatch,
     WaitFor(wait): WaitFor,
 ) -> Answer<Response> {
-    let (_, waited) = admin.lifecycle.delete(id, &caller.actor(), wait).await?;
+    let (_, waited) = admin.lifecycle.delete(id, if_revision, &caller.actor(), wait).await?;
     Ok(view::ok(&RevocationView::from(waited)))
 }
 
@@ -44,7 +45,7 @@ pub(super) async fn delete(
 /// role, policy and history stay. The answer has the new secrets, which are shown this once.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/roll", operation_id = "rollApiKey", tag = "api-keys",
-    params(Id, WaitParameters),
+    params(Id, IfMatch, WaitParameters),
     responses(
         (status = 200, description = "The key has a new app key.", body = IssuedKey, headers(
             ("ETag" = String, description = "The key's revision, for If-Match."),
@@ -57,10 +58,11 @@ pub(super) async fn roll(
     Administrator(caller): Administrator,
     State(admin): State<Arc<Admin>>,
     Id(id): Id,
+    IfMatch(if_revision): IfMatch,
     WaitFor(wait): WaitFor,
 ) -> Answer<Response> {
     let usage = usage(&admin, id).await?;
-    let rolled = admin.lifecycle.roll(id, None, &caller.actor(), wait).await?;
+    let rolled = admin.lifecycle.roll(id, if_revision, &caller.actor(), wait).await?;
     Ok(issued(&admin, StatusCode::OK, rolled, &usage))
 }
 
@@ -69,7 +71,7 @@ pub(super) async fn roll(
 /// It is refused until it is enabled. The answer comes when no node admits it any more.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/disable", operation_id = "disableApiKey", tag = "api-keys",
-    params(Id, WaitParameters),
+    params(Id, IfMatch, WaitParameters),
     responses(
         (status = 200, description = "The key is disabled.", body = ChangedKey, headers(
             ("ETag" = String, description = "The key's revision, for If-Match."),
@@ -82,10 +84,11 @@ pub(super) async fn disable(
     Administrator(caller): Administrator,
     State(admin): State<Arc<Admin>>,
     Id(id): Id,
+    IfMatch(if_revision): IfMatch,
     WaitFor(wait): WaitFor,
 ) -> Answer<Response> {
     let usage = usage(&admin, id).await?;
-    let changed = admin.lifecycle.disable(id, &caller.actor(), wait).await?;
+    let changed = admin.lifecycle.disable(id, if_revision, &caller.actor(), wait).await?;
     Ok(answer(&admin, changed, &usage))
 }
 
@@ -94,7 +97,7 @@ pub(super) async fn disable(
 /// A disabled key is accepted again. The answer comes when the nodes know, at the latest after a second.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/enable", operation_id = "enableApiKey", tag = "api-keys",
-    params(Id),
+    params(Id, IfMatch),
     responses(
         (status = 200, description = "The key is enabled.", body = ChangedKey, headers(
             ("ETag" = String, description = "The key's revision, for If-Match."),
@@ -107,10 +110,11 @@ pub(super) async fn enable(
     Administrator(caller): Administrator,
     State(admin): State<Arc<Admin>>,
     Id(id): Id,
+    IfMatch(if_revision): IfMatch,
     _: NoParameters,
 ) -> Answer<Response> {
     let usage = usage(&admin, id).await?;
-    let changed = admin.lifecycle.enable(id, &caller.actor()).await?;
+    let changed = admin.lifecycle.enable(id, if_revision, &caller.actor()).await?;
     Ok(answer(&admin, changed, &usage))
 }
 

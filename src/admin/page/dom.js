@@ -1,5 +1,9 @@
 // Making elements. Text is always a text node: there is no way from a string to markup here, and no inline style.
 
+import { icon } from "./icons.js";
+
+export { icon };
+
 /** A new element. `test` becomes data-test, `on` holds listeners, `value` and the like are set as properties. */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -41,18 +45,6 @@ export function showOnly(parent, child) {
 /** Sets text only where it differs, so that selection and screen readers are left alone. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
-}
-
-/** An icon of icons.svg, for the eye only. */
-export function icon(name) {
-  const NAMESPACE = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(NAMESPACE, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(NAMESPACE, "use");
-  use.setAttribute("href", `/assets/icons.svg#${name}`);
-  svg.append(use);
-  return svg;
 }
 
 /** A button that submits nothing. `look`: "primary", "danger", "quiet" or none. */

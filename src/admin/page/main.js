@@ -27,6 +27,7 @@ function draw(message) {
   drawHeader(header);
   if (currentOperator()) {
     router.show();
+    if (message) toast(message, "error");
   } else {
     router.stop();
     mountLogin(main, message);

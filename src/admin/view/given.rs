@@ -12,10 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use crate::admin::problem::{Answer, Problem};
+use crate::credential::MOST_LISTED;
 use crate::lifecycle::Limit;
-
-/// The most items of a list in a request.
-pub const MOST_ITEMS: usize = 64;
 
 /// A member of a body, whatever it holds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -116,7 +114,7 @@ impl Faults {
         given.and_then(|text| self.check(name, read(text)))
     }
 
-    /// A list of which each item is read; at least one, at most [`MOST_ITEMS`]. What is there twice counts once.
+    /// A list of which each item is read; at least one, at most [`MOST_LISTED`]. What is there twice counts once.
     pub fn list<U: PartialEq, E: Display>(
         &mut self,
         field: &str,
@@ -125,8 +123,8 @@ impl Faults {
     ) -> Limit<Vec<U>> {
         let items = self.limit(field, given, |items| match items.len() {
             0 => Err("must hold something; null is for no such limit".to_owned()),
-            1..=MOST_ITEMS => Ok(items),
-            many => Err(format!("has at most {MOST_ITEMS} items; these are {many}")),
+            1..=MOST_LISTED => Ok(items),
+            many => Err(format!("has at most {MOST_LISTED} items; these are {many}")),
         });
         let Limit::Set(items) = items else {
             return if items == Limit::Lift { Limit::Lift } else { Limit::Keep };
@@ -228,7 +226,7 @@ mod tests {
         assert_eq!(faults.list("c", Given::Null, network), Limit::Lift);
         assert!(faults.0.is_empty());
         faults.list("c", Given::Value(vec![]), network);
-        faults.list("c", Given::Value(vec!["::1".to_owned(); MOST_ITEMS + 1]), network);
+        faults.list("c", Given::Value(vec!["::1".to_owned(); MOST_LISTED + 1]), network);
         assert_eq!(faults.0.len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::parse::{self, When};
 use crate::cli::wait::{conclude, tell, with_revocation};
 use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::credential::{KeyName, Policy, Role};
+use crate::credential::{self, KeyName, Policy, Role};
 use crate::lifecycle::NewApiKey;
 use crate::store::Usage as KeyUsage;
 
@@ -23,13 +23,13 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     role: Role,
     /// Free text.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse::description)]
     description: String,
     /// When it stops working: 2027-01-31T12:00:00Z, 2027-01-31, 90d, never.
     #[arg(long, value_name = "WHEN", value_parser = parse::when)]
     expires: Option<When>,
     /// Only for clients in this network, e.g. 10.0.0.0/8; may be given several times.
-    #[arg(long, value_name = "CIDR", value_parser = parse::network)]
+    #[arg(long, value_name = "CIDR", value_parser = credential::network)]
     network: Vec<IpNet>,
     /// Only for the route with this label (host and path, e.g. /reports); may be given several times.
     #[arg(long, value_name = "LABEL")]
@@ -38,6 +38,8 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments) -> anyhow::Result<Exit> {
     check_routes(config, &arguments.route)?;
+    parse::not_too_many("--network", arguments.network.len())?;
+    parse::not_too_many("--route", arguments.route.len())?;
     let now = context.clock.wall();
     let policy = Policy {
         expires_at: arguments.expires.map(|when| when.resolve(now)).transpose()?.flatten(),

@@ -92,21 +92,21 @@ pub(super) async fn roll(context: &Context, config: &Config, Roll { target }: Ro
 pub(super) async fn disable(context: &Context, config: &Config, Disable { target }: Disable) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Disable API key {key}? It is refused at once, until it is enabled.");
     let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
-    let changed = lifecycle.disable(key.id, &actor(), target.wait.into()).await?;
+    let changed = lifecycle.disable(key.id, None, &actor(), target.wait.into()).await?;
     tell_state(context, &changed.key, &usage, &changed.waited, "disabled")
 }
 
 pub(super) async fn enable(context: &Context, config: &Config, arguments: Enable) -> anyhow::Result<Exit> {
     let lifecycle = context.lifecycle(config).await?;
     let (key, usage) = find(&*lifecycle.store, &arguments.key).await?;
-    let changed = lifecycle.enable(key.id, &actor()).await?;
+    let changed = lifecycle.enable(key.id, None, &actor()).await?;
     tell_state(context, &changed.key, &usage, &changed.waited, "enabled")
 }
 
 pub(super) async fn delete(context: &Context, config: &Config, Delete { target }: Delete) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Delete API key {key} for good? It is refused at once.");
     let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
-    let (mut deleted, waited) = lifecycle.delete(key.id, &actor(), target.wait.into()).await?;
+    let (mut deleted, waited) = lifecycle.delete(key.id, None, &actor(), target.wait.into()).await?;
     deleted.state = crate::credential::KeyState::Deleted;
     tell_state(context, &deleted, &usage, &waited, "deleted")
 }

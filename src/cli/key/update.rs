@@ -10,7 +10,7 @@ use crate::cli::parse::{self, When};
 use crate::cli::wait::{WaitOptions, conclude, tell, with_revocation};
 use crate::cli::{Exit, Usage};
 use crate::config::Config;
-use crate::credential::{KeyName, Role};
+use crate::credential::{self, KeyName, Role};
 use crate::lifecycle::{KeyChange, Limit};
 
 /// Change an API key. What is not named stays.
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     name: Option<KeyName>,
     /// A new description.
-    #[arg(long)]
+    #[arg(long, value_parser = parse::description)]
     description: Option<String>,
     /// readonly or admin.
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "WHEN", value_parser = parse::when)]
     expires: Option<When>,
     /// Only for clients in this network; may be given several times, and replaces those before.
-    #[arg(long, value_name = "CIDR", value_parser = parse::network)]
+    #[arg(long, value_name = "CIDR", value_parser = credential::network)]
     network: Vec<IpNet>,
     /// For clients in all networks.
     #[arg(long, conflicts_with = "network")]
@@ -73,6 +73,8 @@ pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments
         return Err(Usage("nothing to change was named; see keygate key update --help".to_owned()).into());
     }
     check_routes(config, &arguments.route)?;
+    parse::not_too_many("--network", arguments.network.len())?;
+    parse::not_too_many("--route", arguments.route.len())?;
     let now = context.clock.wall();
     let change = KeyChange {
         if_revision: None,

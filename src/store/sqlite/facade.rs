@@ -122,9 +122,15 @@ impl Store for SqliteStore {
         Ok(done)
     }
 
-    async fn delete_key(&self, id: KeyId, change_id: &str, audit: &Audit<'_>) -> Result<Head> {
+    async fn delete_key(
+        &self,
+        id: KeyId,
+        if_revision: Option<u64>,
+        change_id: &str,
+        audit: &Audit<'_>,
+    ) -> Result<Head> {
         let mut tx = self.change().await?;
-        let outcome = keys::delete(&mut tx.conn, id, change_id, audit).await;
+        let outcome = keys::delete(&mut tx.conn, id, if_revision, change_id, audit).await;
         let head = tx.settle(outcome).await?;
         self.scrub().await;
         Ok(head)

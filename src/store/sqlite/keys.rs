@@ -131,8 +131,17 @@ pub(super) async fn update(
 }
 
 /// Makes a tombstone of a key.
-pub(super) async fn delete(conn: &mut SqliteConnection, id: KeyId, change_id: &str, audit: &Audit<'_>) -> Result<Head> {
+pub(super) async fn delete(
+    conn: &mut SqliteConnection,
+    id: KeyId,
+    if_revision: Option<u64>,
+    change_id: &str,
+    audit: &Audit<'_>,
+) -> Result<Head> {
     let mut key = live(conn, id).await?;
+    if if_revision.is_some_and(|revision| revision != key.revision) {
+        return Err(StoreError::Changed(id));
+    }
     entomb(&mut key)?;
     replace(conn, &mut key, change_id, audit).await
 }

@@ -13,7 +13,7 @@ const isSet = (value) => value !== null && value !== undefined && value !== "";
 export function detailLines(detail, without = []) {
   const { before, after, ...rest } = detail ?? {};
   const told = flat(rest).filter(([name, value]) => isSet(value) && !without.includes(name));
-  const lines = [...told.map(([name, value]) => [name, text(value)]), ...changes(before, after)];
+  const lines = [...changes(before, after), ...told.map(([name, value]) => [name, text(value)])];
   if (lines.length === 0) return h("span", { class: "faint" }, "–");
   return h(
     "ul",

@@ -69,9 +69,11 @@ export function mountOperators(main) {
     try {
       const { operators } = await get("operators");
       table.element.removeAttribute("aria-busy");
-      fill(
-        table.body,
-        operators.map((operator) => row(operator, load)),
+      keepingFocus(table.body, () =>
+        fill(
+          table.body,
+          operators.map((operator) => row(operator, load)),
+        ),
       );
       showOnly(place, table.element);
     } catch (error) {
@@ -90,6 +92,16 @@ export function mountOperators(main) {
   }
   load();
   return {};
+}
+
+/** The rows are made anew: the focus stays at the same operator, or goes to the heading when that one is gone. */
+function keepingFocus(body, change) {
+  const focused = document.activeElement.closest("[data-id]");
+  const id = body.contains(focused) && focused.dataset.id;
+  change();
+  if (!id) return;
+  const again = [...body.children].find((one) => one.dataset.id === id);
+  (again?.querySelector("button") ?? document.querySelector("#main h1"))?.focus({ preventScroll: true });
 }
 
 function row(operator, changed) {

@@ -67,7 +67,7 @@ impl Fixture {
     }
 
     async fn delete(&self, id: KeyId) -> Result<Head, StoreError> {
-        self.store.delete_key(id, &change_id(), &self.audit("api_key.delete", 4_000)).await
+        self.store.delete_key(id, None, &change_id(), &self.audit("api_key.delete", 4_000)).await
     }
 
     async fn regenerate(&self, expected: u32, grace_until: Option<u64>) -> Result<Head, StoreError> {
