@@ -18,6 +18,7 @@ mod admin_sessions;
 mod admin_tls;
 mod bodies;
 mod cli;
+mod cli_operators;
 mod conformance;
 mod crash;
 mod credentials;
