@@ -187,6 +187,23 @@ fn fields_that_name_another_path_are_stripped() {
 }
 
 #[test]
+fn an_operators_session_cookie_goes_no_further_and_other_cookies_do() {
+    let f = start();
+    for (sent, forwarded) in [
+        ("keygate_session=secret", None),
+        ("a=1; keygate_session=secret; b=2", Some("a=1; b=2")),
+        ("__Host-keygate_session=secret;c=3", Some("c=3")),
+        ("keygate_session=x; keygate_session=y", None),
+        ("my_keygate_session=1; d=\"keygate_session\"", Some("my_keygate_session=1; d=\"keygate_session\"")),
+        ("e=4;f=5", Some("e=4;f=5")),
+    ] {
+        assert_eq!(f.forwarded(get("/x").field("Cookie", sent)).header("cookie"), forwarded, "{sent}");
+    }
+    assert_eq!(f.gateway.node.send(&get("/open/x").field("cookie", "keygate_session=secret")).status, 200);
+    assert_eq!(f.upstream.only("/open/x").header("cookie"), None, "on public routes neither");
+}
+
+#[test]
 fn fields_that_name_another_client_are_not_believed() {
     let f = start();
     for name in ["X-Real-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP"] {

@@ -13,6 +13,7 @@ mod admin_api;
 mod admin_attacks;
 mod admin_contract;
 mod admin_lists;
+mod admin_lookalikes;
 mod admin_refusals;
 mod admin_sessions;
 mod admin_tls;

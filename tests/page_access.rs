@@ -139,7 +139,7 @@ fn while_the_gateway_is_away_a_form_stays_and_is_sent_when_it_is_back() {
     page.see_text(&hook("form-error"), "cannot be reached");
     page.see_text(&hook("connection"), "Connection lost");
     page.start_gateway();
-    wait_for("the page notices that it is back", || page.text(&hook("connection")).is_empty());
+    wait_for("the page notices that it is back", || page.texts(&hook("connection")).concat().is_empty());
     assert_eq!([page.value(&hook("name")), page.value(&hook("role"))], ["typed before", "ADMIN"]);
     page.click(&hook("save"));
     page.told();

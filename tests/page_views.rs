@@ -140,16 +140,20 @@ fn what_is_asked_and_told_seldom() {
     page.see(&hook("version-conflict"));
     page.see(&hook("grace"));
     page.look("version-conflict");
-    page.click(&hook("end-grace"));
-    page.see(&hook("end-grace-dialog"));
-    page.look("end-grace");
-    page.click(&format!("{} {}", hook("end-grace-dialog"), hook("cancel")));
-    page.see_gone(&hook("end-grace-dialog"));
     page.click(&hook("cancel"));
     page.see_gone("dialog");
     page.see_text(&hook("summary"), "version 1 in grace");
+    page.click(&hook("shared-secret"));
+    page.click(&hook("end-grace"));
+    page.see(&hook("end-grace-dialog"));
+    page.look("end-grace");
+    page.click(&format!("{} {}", hook("end-grace-dialog"), hook("confirm")));
+    page.see_gone(&hook("end-grace"));
+    page.click(&hook("cancel"));
+    page.see_gone("dialog");
     // A key that still sends an old version, and one that was rolled.
-    assert_eq!(page.plane.admits(&legacy.encoded), 200);
+    assert_eq!(page.plane.admits(&legacy.encoded), 401);
+    page.reload();
     page.see_text(&hook("row-stale"), "still sends secret version 1");
     page.see_text(&hook("summary"), "1 on an old secret version");
     page.look("keys-stale");

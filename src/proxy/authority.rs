@@ -31,10 +31,11 @@ fn is_registered_name(name: &[u8]) -> bool {
         .all(|label| !label.is_empty() && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
 }
 
+/// One to five digits, up to 65535.
 fn is_port(digits: &[u8]) -> bool {
-    let value =
-        digits.iter().try_fold(0u32, |sum, d| d.is_ascii_digit().then(|| sum.saturating_mul(10) + u32::from(d - b'0')));
-    (1..=5).contains(&digits.len()) && value.is_some_and(|port| u16::try_from(port).is_ok())
+    let is_number = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let value = digits.iter().take(5).fold(0u32, |sum, digit| sum * 10 + u32::from(digit & 15));
+    is_number && u16::try_from(value).is_ok()
 }
 
 #[cfg(test)]
@@ -75,6 +76,9 @@ mod tests {
             "a.:80:",
             "a:123456",
             "a:65536",
+            "a:99999",
+            "a:4294967376",
+            "a:14444444444444444444444444444444",
             "[::1",
             "::1",
             "[::1]80",

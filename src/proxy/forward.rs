@@ -99,6 +99,13 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
             Field::ClientAddress => identity.peer_is_trusted,
             Field::Authorization => !identity.authorization_is_ours,
             Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
+            Field::Cookie => match headers::cookies_without_session(field.value) {
+                None => true,
+                Some(others) => {
+                    write_cookies(out, name, others);
+                    false
+                }
+            },
             Field::Dropped if identity.peer_is_trusted => {
                 let protocol = name.eq_ignore_ascii_case(b"x-forwarded-proto");
                 let host = name.eq_ignore_ascii_case(b"x-forwarded-host");
@@ -138,6 +145,14 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
         write_field(out, b"X-Forwarded-Host", head.host);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What is left of a `Cookie` field; nothing, if nothing is.
+fn write_cookies<'a>(out: &mut Vec<u8>, name: &[u8], pairs: impl Iterator<Item = &'a [u8]>) {
+    let value = pairs.collect::<Vec<_>>().join(&b"; "[..]);
+    if !value.is_empty() {
+        write_field(out, name, &value);
+    }
 }
 
 fn is_nominated(head: &Head<'_, '_>, name: &[u8]) -> bool {

@@ -255,6 +255,7 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
         Field::PreflightMethod => seen.preflight_method = true,
         Field::Other
         | Field::ApiKey
+        | Field::Cookie
         | Field::ForwardedFor
         | Field::ClientAddress
         | Field::RequestId

@@ -46,6 +46,8 @@ pub enum Field {
     ClientAddress,
     /// `X-Request-Id`.
     RequestId,
+    /// `Cookie`: browsers send an operator's session to every port of its host; it goes no further.
+    Cookie,
     /// `Origin`.
     Origin,
     /// `Access-Control-Request-Method`.
@@ -62,6 +64,7 @@ pub fn classify(name: &[u8]) -> Field {
     match name.len() {
         2 if is("te") => Field::Dropped,
         4 if is("host") => Field::Host,
+        6 if is("cookie") => Field::Cookie,
         6 if is("expect") => Field::Expect,
         6 if is("origin") => Field::Origin,
         7 if is("upgrade") => Field::Upgrade,
@@ -246,6 +249,19 @@ fn holds_ours(value: &[u8]) -> bool {
         let inside = at > 0 && value.get(at - 1).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         !inside && credential::is_ours(value.get(at..).unwrap_or_default()) && is_long(at)
     })
+}
+
+/// The name of the admin plane's cookie, without the prefix that it has with TLS.
+const SESSION: &[u8] = b"keygate_session";
+
+/// The pairs of a `Cookie` value that go on, where one of them is an operator's session; else `None`.
+pub fn cookies_without_session(value: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    memchr::memmem::find(value, SESSION)?;
+    let is_session = |pair: &&[u8]| {
+        let name = pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        name.strip_prefix(b"__Host-").unwrap_or(name) == SESSION
+    };
+    Some(value.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(move |pair| !is_session(pair)))
 }
 
 /// Appends `name: value\r\n`.

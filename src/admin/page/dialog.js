@@ -4,6 +4,7 @@ import { fill, h, iconButton, uniqueId } from "./dom.js";
 import { rescueStatus } from "./toast.js";
 
 const open = new Set();
+const REACHED = "a, button, input, select, textarea, [tabindex]";
 
 /** Closes every dialog, without questions: the operator has logged out. */
 export function closeAllDialogs() {
@@ -31,6 +32,13 @@ export function openDialog({ title, test, wide = false, role, beforeClose, onClo
   );
   let result;
   let allowed = false;
+  // Long text without a field or button is scrolled with the keys, so the focus must be able to go there.
+  const reach = () => {
+    const needed = body.scrollHeight > body.clientHeight && !body.querySelector(REACHED);
+    if (needed) body.tabIndex = 0;
+    else body.removeAttribute("tabindex");
+  };
+  const sizes = new ResizeObserver(reach);
 
   async function requestClose() {
     if (!closable) return;
@@ -56,6 +64,7 @@ export function openDialog({ title, test, wide = false, role, beforeClose, onClo
       requestClose();
       return;
     }
+    sizes.disconnect();
     rescueStatus(element);
     element.remove();
     giveFocusBack(opener);
@@ -63,13 +72,17 @@ export function openDialog({ title, test, wide = false, role, beforeClose, onClo
   });
   document.body.append(element);
   element.showModal();
+  sizes.observe(body);
   open.add(close);
   return {
     element,
     close,
     requestClose,
     setTitle: (text) => fill(heading, text),
-    setBody: (...children) => fill(body, ...children),
+    setBody: (...children) => {
+      fill(body, ...children);
+      reach();
+    },
     setFooter: (...children) => fill(footer, ...children),
     focus: () =>
       (element.querySelector("[autofocus]") ?? element.querySelector(".dialog-footer button") ?? cross).focus(),

@@ -7,7 +7,7 @@ import { confirm, consequences, notice } from "./confirm.js";
 import { openDialog } from "./dialog.js";
 
 /** `secrets`: `[{label, value, hint, test, copyTest}]`; `more`: further elements. Resolves when it is closed. */
-export function showOnce({ title, test = "issued", intro, secrets, more }) {
+export function showOnce({ title, test = "issued", intro, now = "Store it now", secrets, more }) {
   return new Promise((resolve) => {
     let stored = false;
     const warnBeforeLeaving = (event) => {
@@ -30,7 +30,7 @@ export function showOnce({ title, test = "issued", intro, secrets, more }) {
       intro,
       notice(
         "warning",
-        h("p", {}, h("strong", {}, "Shown once."), " Store it now: it is kept nowhere and cannot be shown again."),
+        h("p", {}, h("strong", {}, "Shown once."), ` ${now}: it is kept nowhere and cannot be shown again.`),
       ),
       secrets.map((secret) => secretRow(secret, () => (stored = true))),
       more,

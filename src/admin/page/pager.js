@@ -1,10 +1,13 @@
-// Going through a list page by page with cursors. It remembers the cursors of the pages before, not the pages.
+// Going through a list page by page with cursors. It remembers where the pages before began, not the pages: a page may
+// hold fewer rows than were asked for.
 
 import { button, h, setText } from "./dom.js";
 
+const START = { cursor: null, from: 1 };
+
 /** `load` is called when another page is wanted; `noun` names what is counted. */
 export function makePager({ load, sizes, size }) {
-  let cursors = [null];
+  let places = [START];
   let next = null;
   let limit = size;
   let turning = false;
@@ -12,13 +15,13 @@ export function makePager({ load, sizes, size }) {
   const previousButton = button("Previous", {
     symbol: "left",
     test: "previous",
-    onClick: () => turn(() => cursors.pop()),
+    onClick: () => turn(() => places.pop()),
   });
   const nextButton = button("Next", {
     class: "button trailing",
     symbol: "right",
     test: "next",
-    onClick: () => turn(() => cursors.push(next)),
+    onClick: () => turn(() => places.push(next)),
   });
   const where = h("p", { class: "pager-where", "aria-live": "polite", test: "page-info" });
   const choice = h(
@@ -48,7 +51,7 @@ export function makePager({ load, sizes, size }) {
     window.scrollTo(0, 0);
     if (pressed?.disabled) (pressed === nextButton ? previousButton : nextButton).focus({ preventScroll: true });
   }
-  const first = () => (cursors = [null]);
+  const first = () => (places = [START]);
   function resize() {
     limit = Number(choice.value);
     reset();
@@ -56,24 +59,24 @@ export function makePager({ load, sizes, size }) {
   }
   /** Back to the first page, because the order or the filter has changed. */
   function reset() {
-    cursors = [null];
+    places = [START];
     next = null;
   }
   /** What the page that was loaded said. */
   function loaded(nextCursor, rows) {
-    next = nextCursor;
-    const from = (cursors.length - 1) * limit;
-    setText(where, rows ? `${(from + 1).toLocaleString("en")}–${(from + rows).toLocaleString("en")}` : "");
-    firstButton.disabled = cursors.length === 1;
-    previousButton.disabled = cursors.length === 1;
+    const { from } = places.at(-1);
+    next = nextCursor && { cursor: nextCursor, from: from + rows };
+    setText(where, rows ? `${from.toLocaleString("en")}–${(from + rows - 1).toLocaleString("en")}` : "");
+    firstButton.disabled = places.length === 1;
+    previousButton.disabled = places.length === 1;
     nextButton.disabled = !next;
-    element.hidden = cursors.length === 1 && !next && rows <= sizes[0];
+    element.hidden = places.length === 1 && !next && rows <= sizes[0];
   }
   return {
     element,
     reset,
     loaded,
-    query: () => ({ cursor: cursors.at(-1), limit }),
-    isFirst: () => cursors.length === 1,
+    query: () => ({ cursor: places.at(-1).cursor, limit }),
+    isFirst: () => places.length === 1,
   };
 }

@@ -71,8 +71,16 @@ export function mountKeys(main, params) {
     told = null;
     refresh(true).catch(() => {}); // the connection line tells, and the next look shows it
   }
-  const ask = (options) =>
-    get("api-keys", { ...filters.query(), ...pager.query() }, { signal: request.signal, ...options });
+  /** A page of the list. One without rows that has a next one is not the end: what fits is hard to find, so on. */
+  async function ask(options) {
+    const query = { ...filters.query(), ...pager.query() };
+    const { signal } = request;
+    let page = await get("api-keys", query, { signal, ...options });
+    while (page.api_keys.length === 0 && page.next_cursor) {
+      page = await get("api-keys", { ...query, cursor: page.next_cursor }, { signal, ...options });
+    }
+    return page;
+  }
 
   /** Another page, order or filter: what was there before stays, dimmed, until the answer comes. */
   async function load() {

@@ -24,7 +24,7 @@ export function mountLogin(main, message) {
       h("p", { class: "lead" }, "Paste your operator token. It is exchanged for a session and not kept."),
       about,
       h("div", { class: "card" }, form, submit),
-      h("p", { class: "hint" }, "No token? ", h("code", {}, "keygate operator login NAME"), " prints a one-time link."),
+      h("p", { class: "hint" }, "No token? ", h("code", { class: "whole" }, "keygate operator login NAME"), " prints a one-time link."),
     ),
   );
   form.elements.namedItem("token").focus();

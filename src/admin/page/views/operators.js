@@ -252,6 +252,7 @@ async function loginLink(operator) {
       title: `Login link for “${operator.name}”`,
       test: "link-dialog",
       intro: h("p", {}, `Logs in once, until ${utc(link.expires_at)} UTC. Whoever has it is “${operator.name}”.`),
+      now: "Pass it on now",
       secrets: [{ label: "Login link", value: link.url, test: "login-link", copyTest: "copy-login-link" }],
     });
   } catch (error) {

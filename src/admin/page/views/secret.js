@@ -79,7 +79,7 @@ export function impactSentence({ keys }) {
   return [
     "Regenerating: ",
     h("strong", {}, `${count(keys.used_24h, "key")} used in the last 24 hours will stop working`),
-    " until they are encoded anew",
+    keys.used_24h === 1 ? " until it is encoded anew" : " until they are encoded anew",
     rest,
   ];
 }
