@@ -22,8 +22,8 @@ fn operators_are_made_listed_rotated_and_removed_and_the_last_admin_stays() {
     assert!(token.starts_with("kgo_") && made["role"] == "viewer", "{made}");
     let told = site.cli(&["operator", "list"]).expect(0).stdout;
     assert!(told.contains("ada") && !told.contains("kgo_"), "{told}");
-    let taken = site.cli(&["operator", "add", "ada", "--role", "admin"]).expect(1);
-    assert!(taken.stderr.contains("ada"), "{}", taken.stderr);
+    let again = site.cli(&["operator", "add", "ada", "--role", "admin"]).expect(1);
+    assert!(again.stderr.contains("ada"), "{}", again.stderr);
 
     let unasked = site.cli(&["operator", "rotate", "ada"]).expect(2);
     assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
@@ -31,8 +31,8 @@ fn operators_are_made_listed_rotated_and_removed_and_the_last_admin_stays() {
     assert!(rotated["token"].as_str().is_some_and(|new| new != token && new.starts_with("kgo_")));
     site.cli(&["operator", "remove", "ada", "--yes"]).expect(0);
     let list = site.json(&["operator", "list"]);
-    let [last] = list["operators"].as_array().expect("operators").as_slice() else { panic!("{list}") };
-    let refused = site.cli(&["operator", "remove", last["name"].as_str().expect("a name"), "--yes"]).expect(1);
+    let [only] = list["operators"].as_array().expect("operators").as_slice() else { panic!("{list}") };
+    let refused = site.cli(&["operator", "remove", only["name"].as_str().expect("a name"), "--yes"]).expect(1);
     assert!(refused.stderr.contains("last"), "{}", refused.stderr);
 }
 

@@ -171,6 +171,7 @@ impl From<StoreError> for Problem {
             StoreError::NoSuchKey(_) | StoreError::NoSuchOperator(_) | StoreError::NoSuchRevision { .. } => {
                 (StatusCode::NOT_FOUND, "not-found")
             }
+            StoreError::OperatorGone => return Self::unauthenticated(error.to_string()),
             StoreError::OtherOrder => return Self::invalid("cursor", error.to_string()),
             StoreError::NotInitialised(_)
             | StoreError::NewerSchema { .. }

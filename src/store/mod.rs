@@ -52,6 +52,9 @@ pub enum StoreError {
     /// There is no such operator.
     #[error("there is no operator {0}")]
     NoSuchOperator(String),
+    /// Whoever does this was removed in the meantime.
+    #[error("the operator who asked for this has been removed")]
+    OperatorGone,
     /// Without this operator, nobody could manage anything by page or API.
     #[error("this is the last operator with the role admin; make another one first")]
     LastAdmin,

@@ -97,7 +97,7 @@ impl Page {
     #[track_caller]
     pub fn assert_fits(&self, view: &str) {
         let wider = "const wide = e => e.scrollWidth - e.clientWidth; \
-            return [document.documentElement, ...document.querySelectorAll('dialog, .dialog-body, pre')].map(wide)\
+            return [document.documentElement, ...document.querySelectorAll('dialog, .dialog-body, nav, pre')].map(wide)\
             .reduce((a, b) => Math.max(a, b))";
         assert_eq!(self.eval(wider), 0, "{view} is wider than the window");
     }

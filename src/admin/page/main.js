@@ -1,6 +1,7 @@
 // Starts the page: logs in, draws the header, follows the address.
 
 import { connection } from "./api.js";
+import { confirm, consequences } from "./confirm.js";
 import { button, fill, h, icon } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { startRouter } from "./router.js";
@@ -37,14 +38,33 @@ function draw(message) {
 async function start() {
   const token = takeTokenFromAddress();
   let message;
+  let link = token;
   try {
-    if (token) await login(token).catch((error) => (message = refusedLink(error)));
-    if (!token || message) await resume();
+    await resume();
   } catch (error) {
     if (error.status !== 401) return showStartError(error);
+    link = null;
+    if (token) await login(token).catch((refused) => (message = refusedLink(refused)));
   }
   changes.addEventListener("changed", () => draw());
   draw(message);
+  if (link) followLink(link);
+}
+
+/** A link may come from somebody who wants an operator to work under another name: whoever is logged in is asked. */
+function followLink(token) {
+  if (!currentOperator()) return login(token).catch((error) => mountLogin(main, refusedLink(error)));
+  return confirm({
+    title: "Log in with this link?",
+    test: "link-login-dialog",
+    danger: false,
+    verb: "Log in",
+    consequences: consequences([
+      `You are logged in as ${currentOperator().name}. The link logs you in as the operator whom it was made for.`,
+      "Go on only if you asked for it.",
+    ]),
+    act: () => login(token).catch((error) => toast(refusedLink(error), "error")),
+  });
 }
 
 const refusedLink = (error) =>
@@ -80,10 +100,7 @@ document.querySelector(".skip-link").addEventListener("click", (event) => {
 });
 window.addEventListener("hashchange", async () => {
   const token = takeTokenFromAddress();
-  if (!token) return;
-  const refused = (error) =>
-    currentOperator() ? toast(refusedLink(error), "error") : mountLogin(main, refusedLink(error));
-  await login(token).catch(refused);
+  if (token) await followLink(token);
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, dialog, [role=menu]");

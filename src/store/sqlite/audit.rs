@@ -3,15 +3,20 @@
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-use super::super::{Actor, Audit, AuditQuery, AuditRecord, Result};
-use super::row::{Fields, failed, int};
+use super::super::{Actor, Audit, AuditQuery, AuditRecord, Result, StoreError};
+use super::row::{Fields, failed, id_int, int};
 use crate::clock::WallTime;
+use crate::credential::KeyId;
 
 /// Writes the record of what the running transaction does.
+///
+/// Refuses what an operator does who is not there any more: proven before the removal, but later in the queue of
+/// writers. As every change writes its record in its own transaction, the change is not made either.
 pub(super) async fn insert(conn: &mut SqliteConnection, audit: &Audit<'_>, revision: Option<u64>) -> Result<()> {
     const WRITE: &str = "INSERT INTO audit (at, who, origin, action, subject, detail, revision)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    sqlx::query(WRITE)
+        SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?8 IS NULL OR EXISTS (SELECT 1 FROM operators WHERE id = ?8)";
+    let operator = audit.actor.who.strip_prefix("operator:").and_then(|id| KeyId::parse(id.as_bytes()));
+    let done = sqlx::query(WRITE)
         .bind(audit.at.as_i64())
         .bind(audit.actor.who.as_str())
         .bind(audit.actor.from.as_str())
@@ -19,9 +24,13 @@ pub(super) async fn insert(conn: &mut SqliteConnection, audit: &Audit<'_>, revis
         .bind(audit.subject.as_str())
         .bind(audit.detail.to_string())
         .bind(revision.map(int))
+        .bind(operator.map(id_int))
         .execute(conn)
         .await
         .map_err(failed("write an audit record"))?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::OperatorGone);
+    }
     Ok(())
 }
 

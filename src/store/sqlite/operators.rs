@@ -82,13 +82,15 @@ pub(super) async fn remove(conn: &mut SqliteConnection, id: KeyId, audit: &Audit
             return Err(StoreError::LastAdmin);
         }
     }
+    // First: whoever removes itself is there until it has.
+    audit::insert(conn, audit, None).await?;
     sessions::end_all(conn, id).await?;
     sqlx::query("DELETE FROM operators WHERE id = ?1")
         .bind(id_int(id))
         .execute(&mut *conn)
         .await
         .map_err(failed("remove an operator"))?;
-    audit::insert(conn, audit, None).await
+    Ok(())
 }
 
 /// Replaces an operator's token and ends everything that the old one opened.

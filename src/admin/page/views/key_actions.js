@@ -44,7 +44,7 @@ function disable(key) {
     test: "disable-dialog",
     consequences: consequences([
       "Its requests are refused with 401 from now on, on every node.",
-      "Responses and streams under way are cut within 2 seconds.",
+      "Requests that were let in before go on to their end.",
       "Nothing is lost: Enable makes the same encoded key work again.",
     ]),
     verb: "Disable",

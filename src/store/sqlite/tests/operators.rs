@@ -1,10 +1,10 @@
 //! Operators, their sessions and login links, and the records that are asked for.
 
-use super::Fixture;
+use super::{Fixture, change_id, new_key};
 use crate::clock::WallTime;
 use crate::credential::{KeyId, SecretDigest};
 use crate::entropy::SystemEntropy;
-use crate::store::{AuditQuery, Operator, OperatorRole, Session, Store as _, StoreError};
+use crate::store::{Actor, Audit, AuditQuery, Operator, OperatorRole, Session, Store as _, StoreError};
 
 fn at(millis: u64) -> WallTime {
     WallTime::from_millis(millis)
@@ -61,6 +61,22 @@ async fn operators_come_by_name_and_names_are_theirs_alone() {
     assert!(operators[0].digest.matches(&SecretDigest::of(b"adam")));
     assert_eq!(fixture.store.operator(zoe.id).await.unwrap().map(|o| o.name), Some("zoe".to_owned()));
     assert_eq!(fixture.store.audit(10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_removed_operator_began_is_not_done() {
+    let fixture = Fixture::with_secret().await;
+    make(&fixture, "zoe", OperatorRole::Admin).await;
+    let adam = make(&fixture, "adam", OperatorRole::Admin).await;
+    let actor = Actor { who: format!("operator:{}", adam.id), from: "192.0.2.1".to_owned() };
+    let his = |action| Audit { actor: &actor, ..fixture.audit(action, 2) };
+    fixture.store.insert_key(&new_key("before"), &change_id(), &his("api_key.create")).await.unwrap();
+    fixture.store.remove_operator(adam.id, &his("operator.delete")).await.unwrap();
+    let revision = fixture.store.head().await.unwrap();
+    let refused = fixture.store.insert_key(&new_key("after"), &change_id(), &his("api_key.create")).await;
+    assert!(matches!(refused, Err(StoreError::OperatorGone)), "{refused:?}");
+    assert!(fixture.store.key_named("after").await.unwrap().is_none());
+    assert_eq!(fixture.store.head().await.unwrap(), revision);
 }
 
 #[tokio::test]
