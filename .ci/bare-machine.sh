@@ -6,10 +6,10 @@
 #   .ci/bare-machine.sh demo|test|lint      only that
 #   .ci/bare-machine.sh 'some command'      that command, in the clone
 #
-# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates, npm and
-# Python packages come as the host gets them. The directory (BARE_DIR, default /var/tmp/keygate-bare) must not exist or be one that this
-# script made; it is removed at the end unless BARE_KEEP=1. BARE_PATIENCE (3600) seconds are the most that the demo
-# may take to start.
+# Wants root, debootstrap, git, curl and procps. The Debian mirror is the host's; crates, npm and Python packages come as
+# the host gets them. The directory (BARE_DIR, default /var/tmp/keygate-bare) must not exist or be one that this script
+# made; it is removed at the end unless BARE_KEEP=1. BARE_PATIENCE (3600) seconds are the most that the demo may take to
+# start.
 set -euo pipefail
 
 self=$(readlink -f "$0")
@@ -65,6 +65,11 @@ bootstrap() {
   cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
   if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
     install -D -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  fi
+  # What the bundle is made of when the package is installed.
+  if [ -d /usr/local/share/ca-certificates ]; then
+    mkdir -p "$root/usr/local/share"
+    cp -rL /usr/local/share/ca-certificates "$root/usr/local/share/"
   fi
   local cargo_home=${CARGO_HOME:-$HOME/.cargo}
   mkdir -p "$root/opt/rust" "$root/root/.cargo"
