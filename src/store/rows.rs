@@ -69,7 +69,7 @@ pub struct UsageDelta {
 pub struct SecretVersion {
     /// 1, 2, 3, …
     pub version: NonZeroU32,
-    /// XChaCha20-Poly1305 (see [`seal`]); `None` once retired and erased.
+    /// XChaCha20-Poly1305 (see [`super::seal`]); `None` once retired and erased.
     pub sealed: Option<Vec<u8>>,
     /// When it was made.
     pub created_at: WallTime,
@@ -216,7 +216,7 @@ pub struct NewKey {
 /// What a change of one key sets; what is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct KeyUpdate {
-    /// Only if the key is still at this revision ([`StoreError::Changed`]).
+    /// Only if the key is still at this revision ([`super::StoreError::Changed`]).
     pub if_revision: Option<u64>,
     /// A new name.
     pub name: Option<KeyName>,
@@ -226,7 +226,7 @@ pub struct KeyUpdate {
     pub role: Option<Role>,
     /// A new policy, whole.
     pub policy: Option<Policy>,
-    /// Active or disabled ([`Store::delete_key`] deletes).
+    /// Active or disabled ([`super::Store::delete_key`] deletes).
     pub state: Option<KeyState>,
     /// A new app key's digest (roll).
     pub digest: Option<SecretDigest>,
