@@ -92,6 +92,8 @@ class Keygate(Contestant):
             url = "sqlite:keygate.db"
             [secrets]
             master_key_file = "master.key"
+            [admin]
+            listen = "off"
             [metrics]
             listen = "127.0.0.1:0"
             [log]
