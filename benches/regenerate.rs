@@ -61,7 +61,7 @@ fn measure(keys: usize) {
         phase.store(1, Ordering::Relaxed);
         std::thread::sleep(SECOND);
         phase.store(2, Ordering::Relaxed);
-        let generations = Generations::new(Generation::of(&next), None);
+        let generations = Generations::new(Generation::new(&next, None), None);
         let start = Instant::now();
         bench.keyring.set_generations(generations);
         let swap = start.elapsed();

@@ -18,10 +18,10 @@ use super::Exit;
 use super::context::{Context, actor, block_on};
 use super::output::{self, line};
 use crate::config::resolved::{Config, StoreLocation};
-use crate::credential::{KeyName, OperatorToken, SharedSecret};
+use crate::credential::{KeyName, OperatorToken};
 use crate::lifecycle::master_key::{self, MasterKeyError, Source};
 use crate::lifecycle::{self, MasterKeys};
-use crate::store::seal::{MasterKey, Purpose};
+use crate::store::seal::MasterKey;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Actor, Audit, Operator, OperatorRole, Store as _, StoreError};
 
@@ -164,10 +164,7 @@ async fn ensure_secret(
 ) -> anyhow::Result<()> {
     let mut first = false;
     if !store.has_secret().await? {
-        let secret = SharedSecret::generate(NonZeroU32::MIN, &*context.entropy);
-        let key = master.configured()?;
-        let sealed =
-            key.seal(secret.expose().as_bytes(), store.store_id(), Purpose::SharedSecret, 1, &*context.entropy);
+        let sealed = master.configured()?.new_secret(NonZeroU32::MIN, store.store_id(), &*context.entropy);
         let now = context.clock.wall();
         let audit = Audit {
             actor,

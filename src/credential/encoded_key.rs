@@ -13,7 +13,8 @@ use super::shared_secret::parse_version;
 use super::{AppKey, CredentialError, KeyId, MAC_BYTES, MacKey, SecretDigest, SharedSecret};
 
 const PREFIX: &[u8] = b"kg_";
-const MAC_HEX: usize = 2 * MAC_BYTES;
+/// Characters of a MAC.
+pub(super) const MAC_HEX: usize = 2 * MAC_BYTES;
 
 /// All but the version, which has one to ten digits.
 const FIXED: usize = PREFIX.len() + 1 + KEY_ID_LEN + 1 + BODY_LEN + 1 + MAC_HEX;
@@ -97,7 +98,7 @@ impl<'a> EncodedKey<'a> {
 }
 
 /// Lower-case hexadecimal only: one text for one MAC.
-fn parse_hex(hex: &[u8]) -> Option<[u8; MAC_BYTES]> {
+pub(super) fn parse_hex(hex: &[u8]) -> Option<[u8; MAC_BYTES]> {
     fn digit(c: u8) -> Option<u8> {
         match c {
             b'0'..=b'9' => Some(c - b'0'),
@@ -125,12 +126,17 @@ pub fn encode(app_key: &AppKey, secret: &SharedSecret) -> Zeroizing<String> {
     text.extend(app_key.body().iter().map(|&b| char::from(b)));
     let mac = secret.mac_key().mac(text.as_bytes());
     text.push('_');
+    push_hex(&mut text, &mac);
+    text
+}
+
+/// Appends a MAC in lower-case hexadecimal.
+pub(super) fn push_hex(text: &mut String, mac: &[u8; MAC_BYTES]) {
     for byte in mac {
         for nibble in [byte >> 4, byte & 15] {
             text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
         }
     }
-    text
 }
 
 /// The app key in what an operator has at hand: an app key, or an encoded key of any version.

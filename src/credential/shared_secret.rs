@@ -101,6 +101,12 @@ impl MacKey {
         out
     }
 
+    /// Is this the whole HMAC-SHA256(key, message)? In constant time.
+    #[must_use]
+    pub fn verify_whole(&self, message: &[u8], tag: &[u8; 32]) -> bool {
+        self.0.clone().chain_update(message).finalize().into_bytes().ct_eq(&tag[..]).into()
+    }
+
     /// Does this MAC hold? In constant time.
     #[must_use]
     pub fn verify(&self, message: &[u8], mac: &[u8; MAC_BYTES]) -> bool {

@@ -8,13 +8,12 @@ use super::lease::{Alarm, LeaseGate};
 use super::member::{Member, Observer, Operation, Setup};
 use super::revoke::{self, Revocation, Wait};
 use crate::clock::{Clock as _, SystemClock};
-use crate::credential::SharedSecret;
 use crate::entropy::{Entropy as _, SystemEntropy};
 use crate::keyring::Keyring;
 use crate::keyring::follow::Follower;
-use crate::store::seal::{MasterKey, Purpose};
+use crate::store::seal::MasterKey;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
-use crate::store::{Actor, Audit, Store as _};
+use crate::store::{Actor, Audit, SealedSecret, Store as _};
 
 struct Quiet;
 
@@ -24,9 +23,8 @@ impl Observer for Quiet {
     fn store_error(&self, _: Operation) {}
 }
 
-fn sealed(master: &MasterKey, store_id: &str, version: u32) -> Vec<u8> {
-    let secret = SharedSecret::generate(version.try_into().unwrap(), &SystemEntropy);
-    master.seal(secret.expose().as_bytes(), store_id, Purpose::SharedSecret, version, &SystemEntropy)
+fn sealed(master: &MasterKey, store_id: &str, version: u32) -> SealedSecret {
+    master.new_secret(version.try_into().unwrap(), store_id, &SystemEntropy)
 }
 
 struct Node {

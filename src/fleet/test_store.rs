@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::clock::WallTime;
-use crate::credential::{KeyId, KeyState, Policy, Role, SecretDigest, SharedSecret};
+use crate::credential::{KeyId, KeyState, Policy, Role, SecretDigest};
 use crate::entropy::{Entropy as _, SystemEntropy};
-use crate::store::seal::{MasterKey, Purpose};
+use crate::store::seal::MasterKey;
 use crate::store::{
     ApiKey, Audit, AuditQuery, AuditRecord, Change, Changes, Head, KeyCounts, KeyPage, KeyQuery, KeyUpdate, NewKey,
-    NodeLocks, NodeRow, Operator, RenewalReading, Result, SecretVersion, Secrets, Session, Snapshot, Store, StoreError,
-    Usage, UsageDelta,
+    NodeLocks, NodeRow, Operator, RenewalReading, Resealed, Result, SealedSecret, SecretVersion, Secrets, Session,
+    Snapshot, Store, StoreError, Usage, UsageDelta,
 };
 
 pub(crate) const STORE_ID: &str = "fake";
@@ -168,10 +168,9 @@ impl FakeStore {
 
 pub(crate) fn sealed(master: &MasterKey, version: u32) -> SecretVersion {
     let version = NonZeroU32::new(version).unwrap();
-    let secret = SharedSecret::generate(version, &SystemEntropy);
-    let plain = secret.expose().as_bytes();
-    let sealed = master.seal(plain, STORE_ID, Purpose::SharedSecret, version.get(), &SystemEntropy);
-    SecretVersion { version, sealed: Some(sealed), created_at: WallTime::EPOCH, grace_until: None }
+    let SealedSecret { secret, signing } = master.new_secret(version, STORE_ID, &SystemEntropy);
+    let (sealed, signing) = (Some(secret), Some(signing));
+    SecretVersion { version, sealed, signing, created_at: WallTime::EPOCH, grace_until: None }
 }
 
 pub(crate) fn api_key(id: KeyId, name: &str) -> ApiKey {
@@ -326,7 +325,14 @@ impl Store for FakeStore {
         unimplemented!()
     }
 
-    async fn replace_secret(&self, _: u32, _: Vec<u8>, _: Option<WallTime>, _: &str, _: &Audit<'_>) -> Result<Head> {
+    async fn replace_secret(
+        &self,
+        _: u32,
+        _: SealedSecret,
+        _: Option<WallTime>,
+        _: &str,
+        _: &Audit<'_>,
+    ) -> Result<Head> {
         unimplemented!()
     }
 
@@ -334,7 +340,11 @@ impl Store for FakeStore {
         unimplemented!()
     }
 
-    async fn reseal(&self, _: &[(u32, Vec<u8>)], _: &Audit<'_>) -> Result<()> {
+    async fn reseal(&self, _: &[Resealed], _: &Audit<'_>) -> Result<()> {
+        unimplemented!()
+    }
+
+    async fn add_signing_keys(&self, _: &[(u32, Vec<u8>)], _: &str, _: &Audit<'_>) -> Result<Option<Head>> {
         unimplemented!()
     }
 

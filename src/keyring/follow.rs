@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::{Generation, Generations, Keyring, KeyringFull, Record};
-use crate::credential::{KeyState, Policy, SharedSecret};
+use crate::credential::{KeyState, Policy, SharedSecret, SigningKey};
 use crate::store::seal::{MasterKey, Purpose};
 use crate::store::{ApiKey, Change, Head, SecretVersion, Secrets, Store, StoreError};
 
@@ -21,9 +21,9 @@ pub enum FollowError {
     /// The store did not give everything.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A shared secret does not open.
-    #[error("shared secret version {0} does not open: {1}")]
-    Sealed(u32, #[source] BoxError),
+    /// A shared secret, or the signing key beside it, does not open.
+    #[error("{0} version {1} does not open: {2}")]
+    Sealed(Purpose, u32, #[source] BoxError),
     /// There are more keys than positions.
     #[error(transparent)]
     Full(#[from] KeyringFull),
@@ -157,15 +157,24 @@ impl Follower {
 
     fn generation(&self, secret: &SecretVersion, store_id: &str) -> Result<Generation, FollowError> {
         let version = secret.version;
-        let corrupt = |what: &str| StoreError::Corrupt(format!("a shared secret of version {version} {what}"));
-        let sealed = secret.sealed.as_deref().ok_or_else(|| corrupt("that is current and erased"))?;
-        let plain = self
-            .opener
-            .open(sealed, store_id, Purpose::SharedSecret, version.get())
-            .map_err(|error| FollowError::Sealed(version.get(), error))?;
+        let corrupt = |purpose, what| StoreError::Corrupt(format!("a {purpose} version {version} that {what}"));
+        let open = |sealed: &[u8], purpose| {
+            let opened = self.opener.open(sealed, store_id, purpose, version.get());
+            opened.map_err(|error| FollowError::Sealed(purpose, version.get(), error))
+        };
+        let sealed = secret.sealed.as_deref().ok_or_else(|| corrupt(Purpose::SharedSecret, "is current and erased"))?;
+        let plain = open(sealed, Purpose::SharedSecret)?;
         let opened = std::str::from_utf8(&plain).ok().and_then(|text| SharedSecret::parse(text).ok());
         let opened = opened.filter(|opened| opened.version() == version);
-        Ok(Generation::of(&opened.ok_or_else(|| corrupt("that holds something else"))?))
+        let opened = opened.ok_or_else(|| corrupt(Purpose::SharedSecret, "is something else"))?;
+        let signing = match secret.signing.as_deref() {
+            None => None,
+            Some(sealed) => {
+                let plain = open(sealed, Purpose::SigningKey)?;
+                Some(SigningKey::from_bytes(&plain).ok_or_else(|| corrupt(Purpose::SigningKey, "is something else"))?)
+            }
+        };
+        Ok(Generation::new(&opened, signing.as_ref()))
     }
 }
 
@@ -236,6 +245,11 @@ mod tests {
         SharedSecret::parse(std::str::from_utf8(&plain).unwrap()).unwrap()
     }
 
+    fn signing_key(store: &FakeStore, secret: &SecretVersion) -> SigningKey {
+        let (version, sealed) = (secret.version.get(), secret.signing.as_deref().unwrap());
+        SigningKey::from_bytes(&store.master.open(sealed, STORE_ID, Purpose::SigningKey, version).unwrap()).unwrap()
+    }
+
     #[tokio::test]
     async fn what_was_loaded_verifies() {
         let store = FakeStore::new();
@@ -256,6 +270,55 @@ mod tests {
         clock.advance(std::time::Duration::from_millis(10));
         let old = encode(&app_key, &opened(&store, &previous));
         assert!(matches!(keyring.verify(old.as_bytes(), &clock), Verdict::Stale { .. }));
+    }
+
+    #[tokio::test]
+    async fn each_generation_has_the_signing_key_of_its_version() {
+        let store = FakeStore::new();
+        let (keyring, follower) = follower(&store);
+        load(&follower, &store).await.unwrap();
+        assert!(keyring.generations.load().as_ref().unwrap().current().signing().is_some(), "loaded with the rest");
+        let current = sealed(&store.master, 2);
+        let previous = SecretVersion { grace_until: Some(WallTime::from_millis(10)), ..sealed(&store.master, 1) };
+        let secrets = Secrets { current: current.clone(), previous: Some(previous.clone()) };
+        follower.apply(vec![Change::Secrets(secrets)], STORE_ID).unwrap();
+        let generations = keyring.generations.load();
+        let live: Vec<_> = generations.as_ref().unwrap().live(WallTime::EPOCH).collect();
+        for (generation, stored) in live.iter().zip([&current, &previous]) {
+            assert_eq!(generation.version(), stored.version);
+            let expected = signing_key(&store, stored).mac_key().mac(b"message");
+            assert!(generation.signing().unwrap().verify(b"message", &expected));
+            assert!(!generation.mac().verify(b"message", &expected), "the shared secret signs no tokens");
+        }
+        assert_eq!(live.len(), 2);
+        // A version of before has none, and verifies keys all the same. Given one, it has one.
+        let before = Secrets { current: SecretVersion { signing: None, ..current.clone() }, previous: None };
+        for (secrets, has) in [(before, false), (Secrets { current, previous: None }, true)] {
+            follower.apply(vec![Change::Secrets(secrets)], STORE_ID).unwrap();
+            let generations = keyring.generations.load();
+            assert_eq!(generations.as_ref().unwrap().current().signing().is_some(), has);
+        }
+    }
+
+    #[test]
+    fn a_signing_key_that_does_not_open_is_told_from_the_secret() {
+        let store = FakeStore::new();
+        let (keyring, follower) = follower(&store);
+        let apply = |secret: SecretVersion| {
+            let outcome = follower.apply(vec![Change::Secrets(Secrets { current: secret, previous: None })], STORE_ID);
+            outcome.unwrap_err()
+        };
+        let good = sealed(&store.master, 2);
+        let swapped = apply(SecretVersion { signing: good.sealed.clone(), ..good.clone() });
+        assert!(matches!(swapped, FollowError::Sealed(Purpose::SigningKey, 2, _)));
+        assert!(swapped.to_string().starts_with("signing key of shared secret version 2 does not open: "), "{swapped}");
+        let secret = apply(SecretVersion { sealed: good.signing.clone(), ..good.clone() });
+        assert!(matches!(secret, FollowError::Sealed(Purpose::SharedSecret, 2, _)));
+        assert!(secret.to_string().starts_with("shared secret version 2 does not open: "), "{secret}");
+        let short = store.master.seal(b"short", STORE_ID, Purpose::SigningKey, 2, &SystemEntropy);
+        let short = apply(SecretVersion { signing: Some(short), ..good });
+        assert!(matches!(short, FollowError::Store(StoreError::Corrupt(_))));
+        assert!(keyring.generations.load().is_none());
     }
 
     #[tokio::test]
@@ -311,7 +374,7 @@ mod tests {
         let shut = Follower::new(Arc::clone(&keyring), Arc::new(Shut));
         let secrets = Secrets { current: sealed(&store.master, 2), previous: None };
         let outcome = shut.apply(vec![key(), Change::Secrets(secrets)], STORE_ID);
-        assert!(matches!(outcome, Err(FollowError::Sealed(2, _))));
+        assert!(matches!(outcome, Err(FollowError::Sealed(Purpose::SharedSecret, 2, _))));
         let other = Secrets {
             current: SecretVersion { version: 3.try_into().unwrap(), ..sealed(&store.master, 2) },
             previous: None,

@@ -11,6 +11,7 @@ pub mod follow;
 mod generation;
 mod index;
 mod slot;
+mod token;
 mod verify;
 
 use std::sync::Arc;
@@ -133,6 +134,12 @@ impl Keyring {
     /// Publishes the generations: one pointer store, whatever the number of keys.
     pub fn set_generations(&self, generations: Generations) {
         self.generations.store(Some(Arc::new(generations)));
+    }
+
+    /// The generations in force; `None` before the first load. The guard is for a moment: it must not be held across an
+    /// await.
+    pub fn generations(&self) -> Guard<Option<Arc<Generations>>> {
+        self.generations.load()
     }
 
     /// The current shared secret version; `None` before the first load.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use percent_encoding::percent_decode_str;
 
 use crate::clock::WallTime;
 use crate::credential::{KeyId, KeyState, Policy, Role, SecretDigest};
@@ -27,6 +28,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Is this the key's name?
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        percent_decode_str(&self.name).eq(name.bytes())
+    }
+
     /// When the key expires.
     #[must_use]
     pub fn expires_at(&self) -> Option<WallTime> {

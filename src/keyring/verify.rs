@@ -34,6 +34,10 @@ pub enum Verdict<'k> {
     Disabled(Found<'k>),
     /// Proven, but the key has expired.
     Expired(Found<'k>),
+    /// A token that is proven, but over.
+    TokenExpired(Found<'k>),
+    /// A token that is proven, but of another epoch: the key was rolled or disabled since.
+    TokenRevoked(Found<'k>),
 }
 
 /// Why a string proves nothing.
@@ -45,6 +49,8 @@ pub enum NotProven {
     Unknown,
     /// The MAC or the digest does not hold.
     Forged,
+    /// A token of a generation that is not in force: what it was signed with is gone.
+    Outdated,
 }
 
 /// The key of the fingerprint hash: random, one a process.

@@ -7,9 +7,7 @@ use serde_json::json;
 
 use super::{Lifecycle, LifecycleError, Result, Waited};
 use crate::clock::WallTime;
-use crate::credential::SharedSecret;
 use crate::fleet::revoke::Wait;
-use crate::store::seal::Purpose;
 use crate::store::{Actor, StoreError};
 
 /// A new shared secret version.
@@ -24,8 +22,8 @@ pub struct Regenerated {
 }
 
 impl Lifecycle {
-    /// Replaces the shared secret and waits as a revocation. Every credential of earlier versions dies; with `grace`
-    /// those of the last one only when it ends.
+    /// Replaces the shared secret and waits as a revocation. Every credential of earlier versions dies, the tokens that
+    /// were exchanged for one too; with `grace` those of the last one only when it ends.
     ///
     /// `expect` is the version that is to be replaced; without it, the one that is in force when this begins.
     ///
@@ -46,9 +44,7 @@ impl Lifecycle {
             return Err(StoreError::VersionConflict { expected, actual }.into());
         }
         let version = current.version.checked_add(1).ok_or(LifecycleError::NoMoreVersions(actual))?;
-        let secret = SharedSecret::generate(version, &*self.entropy);
-        let plain = secret.expose().as_bytes();
-        let sealed = master.seal(plain, self.store.store_id(), Purpose::SharedSecret, version.get(), &*self.entropy);
+        let sealed = master.new_secret(version, self.store.store_id(), &*self.entropy);
         let now = self.clock.wall();
         let grace_until = grace.filter(|g| !g.is_zero()).map(|g| now.plus(g));
         let detail = json!({

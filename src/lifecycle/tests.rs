@@ -1,5 +1,8 @@
 //! Changes on a real store: what they write, what they wait for, what a crash leaves.
 
+mod signing_keys;
+
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
@@ -7,7 +10,7 @@ use crate::clock::{SystemClock, WallTime};
 use crate::credential::{EncodedKey, KeyState, Policy, Role, SecretDigest};
 use crate::entropy::SystemEntropy;
 use crate::lifecycle::master_key::{Source, load, pending_path, promote};
-use crate::store::seal::{MasterKey, Purpose, SealError};
+use crate::store::seal::{MasterKey, SealError};
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{AuditRecord, NodeRow};
 
@@ -23,8 +26,7 @@ impl Gateway {
         let path = directory.path().join("keygate.db");
         let store = SqliteStore::create(&path, "store").await.unwrap();
         let key = MasterKey::generate(&SystemEntropy);
-        let secret = crate::credential::SharedSecret::generate(1.try_into().unwrap(), &SystemEntropy);
-        let sealed = key.seal(secret.expose().as_bytes(), "store", Purpose::SharedSecret, 1, &SystemEntropy);
+        let sealed = key.new_secret(NonZeroU32::MIN, "store", &SystemEntropy);
         let actor = Actor { who: "cli:test".to_owned(), from: "local".to_owned() };
         let at = WallTime::from_millis(1);
         let audit = Audit { actor: &actor, at, action: "x", subject: "1".to_owned(), detail: Value::Null };
@@ -46,7 +48,7 @@ impl Gateway {
             role,
             policy: Policy::default(),
         };
-        self.lifecycle.create(new, &self.actor).await.unwrap()
+        self.lifecycle.create(new, None, &self.actor).await.unwrap()
     }
 
     async fn last_audit(&self) -> AuditRecord {
@@ -97,6 +99,40 @@ async fn a_made_key_is_what_was_asked_for_and_its_record_holds_no_secret() {
 }
 
 #[tokio::test]
+async fn a_bundle_is_made_where_tokens_are_exchanged_and_its_record_says_so() {
+    let gateway = Gateway::new().await;
+    let (lifecycle, actor) = (&gateway.lifecycle, &gateway.actor);
+    let none = gateway.make("reports", Role::ReadOnly).await;
+    assert!(none.bundle.is_none());
+    assert_eq!(detail(&gateway.last_audit().await)["bundle"], Value::Null);
+
+    let text = "[token_exchange]\nurl = \"https://api.example.org\"\nshortname = \"acme\"\n\
+                [[upstream]]\nname = \"a\"\nservers = [\"a:1\"]\n[[route]]\npath = \"/\"\nupstream = \"a\"\n";
+    let config = crate::config::parse(text, std::path::Path::new("keygate.toml")).unwrap();
+    let exchange = config.token_exchange.as_ref();
+    let new = NewApiKey {
+        name: "nightly".parse().unwrap(),
+        description: String::new(),
+        role: Role::ReadOnly,
+        policy: Policy::default(),
+    };
+    let made = lifecycle.create(new, exchange, actor).await.unwrap();
+    let told = gateway.last_audit().await;
+    let rolled = lifecycle.roll(made.key.id, None, exchange, actor, Wait::Full).await.unwrap();
+    for (issued, record) in [(made, told), (rolled, gateway.last_audit().await)] {
+        assert_eq!(detail(&record)["bundle"], true, "{}", record.action);
+        let text = issued.bundle.as_ref().unwrap();
+        assert!(!format!("{issued:?}").contains(text.as_str()), "not printed by accident");
+        let bundle = Bundle::decode(text).unwrap();
+        assert_eq!((bundle.url.as_str(), bundle.shortname.as_str()), ("https://api.example.org", "acme"));
+        assert_eq!((&bundle.appname, bundle.app_key.expose()), (&issued.key.name, issued.app_key.expose()));
+        let (secret, _) = lifecycle.current_secret().await.unwrap();
+        assert_eq!(bundle.shared_secret.expose(), secret.expose());
+        assert!(!record.detail.contains(secret.expose()) && !record.detail.contains(text.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn updates_tell_before_and_after_and_only_demotions_revoke() {
     let gateway = Gateway::new().await;
     let made = gateway.make("reports", Role::Admin).await.key;
@@ -126,7 +162,7 @@ async fn roll_disable_enable_delete() {
     let (lifecycle, actor) = (&gateway.lifecycle, &gateway.actor);
     let first = gateway.make("reports", Role::Admin).await;
     let id = first.key.id;
-    let rolled = lifecycle.roll(id, None, actor, Wait::Full).await.unwrap();
+    let rolled = lifecycle.roll(id, None, None, actor, Wait::Full).await.unwrap();
     assert!(rolled.waited.revokes && rolled.key.epoch == first.key.epoch + 1);
     assert!(!rolled.key.digest.matches(&first.app_key.digest()) && rolled.key.digest.matches(&rolled.app_key.digest()));
     let told = gateway.last_audit().await.detail;
@@ -188,7 +224,7 @@ async fn a_key_can_be_disabled_without_the_master_key_but_not_made() {
     let id = gateway.make("reports", Role::Admin).await.key.id;
     let reason = MasterKeyError::Missing("master.key".into());
     let lifecycle = Lifecycle { master: MasterKeys::unavailable(&reason), ..gateway.lifecycle.clone() };
-    let failed = lifecycle.roll(id, None, &gateway.actor, Wait::Full).await;
+    let failed = lifecycle.roll(id, None, None, &gateway.actor, Wait::Full).await;
     assert!(matches!(failed, Err(LifecycleError::MasterKey(MasterKeyError::Unavailable(_)))));
     assert!(lifecycle.regenerate(None, None, &gateway.actor, Wait::Full).await.is_err());
     lifecycle.disable(id, None, &gateway.actor, Wait::Full).await.unwrap();

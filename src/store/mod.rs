@@ -22,8 +22,8 @@ pub use query::{
     AuditQuery, KeyCounts, KeyCursor, KeyCursorError, KeyFilter, KeyPage, KeyQuery, KeySort, KeySortError,
 };
 pub use rows::{
-    Actor, ApiKey, Audit, AuditRecord, Change, Changes, Head, KeyUpdate, NewKey, NodeRow, RenewalReading,
-    SecretVersion, Secrets, Snapshot, Usage, UsageDelta,
+    Actor, ApiKey, Audit, AuditRecord, Change, Changes, Head, KeyUpdate, NewKey, NodeRow, RenewalReading, Resealed,
+    SealedSecret, SecretVersion, Secrets, Snapshot, Usage, UsageDelta,
 };
 
 /// Why a store could not do what was asked.
@@ -43,6 +43,9 @@ pub enum StoreError {
         /// What it is.
         actual: u32,
     },
+    /// The shared secrets, or the keys beside them, are not those that were read.
+    #[error("the shared secret was changed by someone else in the meantime; try again")]
+    SecretsChanged,
     /// The key changed since it was read.
     #[error("API key {0} was changed by someone else in the meantime; read it again")]
     Changed(KeyId),
@@ -177,11 +180,12 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_key(&self, id: KeyId, if_revision: Option<u64>, change_id: &str, audit: &Audit<'_>)
     -> Result<Head>;
     /// Makes `sealed` the current secret of version `expected + 1`. The version before is erased, or with
-    /// `grace_until` kept as previous until then; what was previous before is erased in any case.
+    /// `grace_until` kept as previous until then; what was previous before is erased in any case. A version's signing
+    /// key goes wherever its secret goes.
     async fn replace_secret(
         &self,
         expected: u32,
-        sealed: Vec<u8>,
+        sealed: SealedSecret,
         grace_until: Option<WallTime>,
         change_id: &str,
         audit: &Audit<'_>,
@@ -189,7 +193,18 @@ pub trait Store: Send + Sync + 'static {
     /// Erases the previous secret. `Ok(None)` when there is none.
     async fn end_grace(&self, change_id: &str, audit: &Audit<'_>) -> Result<Option<Head>>;
     /// Puts newly sealed bytes in place of those of the named versions (master-key rotation). No revision.
-    async fn reseal(&self, sealed: &[(u32, Vec<u8>)], audit: &Audit<'_>) -> Result<()>;
+    /// [`StoreError::SecretsChanged`] unless they are exactly the live versions, each with a signing key if it has
+    /// one.
+    async fn reseal(&self, sealed: &[Resealed], audit: &Audit<'_>) -> Result<()>;
+    /// Gives signing keys (sealed) to the live versions that have none. `Ok(None)`, and nothing is written, when all
+    /// have one; [`StoreError::SecretsChanged`] unless those without are exactly the named ones;
+    /// [`seal::SealError::OtherMasterKey`] unless they are sealed with the master key that the secrets are sealed with.
+    async fn add_signing_keys(
+        &self,
+        keys: &[(u32, Vec<u8>)],
+        change_id: &str,
+        audit: &Audit<'_>,
+    ) -> Result<Option<Head>>;
     /// Writes an audit record of something that changed nothing (viewing the secret).
     async fn record(&self, audit: &Audit<'_>) -> Result<()>;
 

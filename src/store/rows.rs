@@ -71,10 +71,32 @@ pub struct SecretVersion {
     pub version: NonZeroU32,
     /// XChaCha20-Poly1305 (see [`super::seal`]); `None` once retired and erased.
     pub sealed: Option<Vec<u8>>,
+    /// The key that tokens are signed with, sealed likewise. `None` where a store of before has not got one yet.
+    pub signing: Option<Vec<u8>>,
     /// When it was made.
     pub created_at: WallTime,
     /// For the previous version: until when it is still accepted. `None` for the current one.
     pub grace_until: Option<WallTime>,
+}
+
+/// A new version's shared secret and the key that its tokens are signed with, each sealed.
+#[derive(Clone, Debug)]
+pub struct SealedSecret {
+    /// The shared secret.
+    pub secret: Vec<u8>,
+    /// The signing key.
+    pub signing: Vec<u8>,
+}
+
+/// A live version's sealed bytes, to be put in the place of those that are there.
+#[derive(Clone, Debug)]
+pub struct Resealed {
+    /// Of which version.
+    pub version: u32,
+    /// The shared secret.
+    pub secret: Vec<u8>,
+    /// The signing key, where the version has one.
+    pub signing: Option<Vec<u8>>,
 }
 
 /// The shared secrets that can still verify something.

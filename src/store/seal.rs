@@ -4,11 +4,16 @@
 //! for another purpose or as another version do not open. Layout: `1` (format), 8 bytes master-key id, 24 bytes
 //! nonce, ciphertext with its 16-byte tag.
 
+use std::fmt;
+use std::num::NonZeroU32;
+
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::SealedSecret;
+use crate::credential::{SharedSecret, SigningKey};
 use crate::entropy::Entropy;
 
 const FORMAT: u8 = 1;
@@ -47,13 +52,26 @@ pub fn sealed_by(sealed: &[u8]) -> Option<u64> {
 pub enum Purpose {
     /// A shared secret.
     SharedSecret,
+    /// What the tokens of a shared secret version are signed with.
+    SigningKey,
 }
 
 impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
             Self::SharedSecret => "shared-secret",
+            Self::SigningKey => "signing-key",
         }
+    }
+}
+
+/// What it is, in front of the version that it is of.
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SharedSecret => "shared secret",
+            Self::SigningKey => "signing key of shared secret",
+        })
     }
 }
 
@@ -135,6 +153,33 @@ impl MasterKey {
         out
     }
 
+    /// Seals a shared secret for its version.
+    #[must_use]
+    pub fn seal_secret(&self, secret: &SharedSecret, store_id: &str, entropy: &dyn Entropy) -> Vec<u8> {
+        self.seal(secret.expose().as_bytes(), store_id, Purpose::SharedSecret, secret.version().get(), entropy)
+    }
+
+    /// Seals the signing key of a version.
+    #[must_use]
+    pub fn seal_signing(
+        &self,
+        key: &SigningKey,
+        store_id: &str,
+        version: NonZeroU32,
+        entropy: &dyn Entropy,
+    ) -> Vec<u8> {
+        self.seal(key.expose(), store_id, Purpose::SigningKey, version.get(), entropy)
+    }
+
+    /// A new secret of this version and its signing key, which leave here sealed only.
+    #[must_use]
+    pub fn new_secret(&self, version: NonZeroU32, store_id: &str, entropy: &dyn Entropy) -> SealedSecret {
+        SealedSecret {
+            secret: self.seal_secret(&SharedSecret::generate(version, entropy), store_id, entropy),
+            signing: self.seal_signing(&SigningKey::generate(entropy), store_id, version, entropy),
+        }
+    }
+
     /// Opens what was sealed for this place.
     ///
     /// # Errors
@@ -167,8 +212,8 @@ impl MasterKey {
     }
 }
 
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MasterKey({:016x}, …)", self.id())
     }
 }
@@ -197,6 +242,7 @@ mod tests {
         assert_eq!(&key.open(&sealed, "store", Purpose::SharedSecret, 1).unwrap()[..], b"kgs_1_x");
         assert_eq!(key.open(&sealed, "other", Purpose::SharedSecret, 1), Err(SealError::Altered));
         assert_eq!(key.open(&sealed, "store", Purpose::SharedSecret, 2), Err(SealError::Altered));
+        assert_eq!(key.open(&sealed, "store", Purpose::SigningKey, 1), Err(SealError::Altered));
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
@@ -209,6 +255,19 @@ mod tests {
             other.open(&sealed, "store", Purpose::SharedSecret, 1),
             Err(SealError::OtherMasterKey { .. })
         ));
+    }
+
+    #[test]
+    fn a_new_secret_and_its_signing_key_open_in_their_places() {
+        let (key, version) = (MasterKey::generate(&SystemEntropy), NonZeroU32::new(7).unwrap());
+        let [one, other] = [0, 1].map(|_| key.new_secret(version, "store", &SystemEntropy));
+        let open = |sealed: &[u8], purpose| key.open(sealed, "store", purpose, 7).unwrap();
+        let secret = open(&one.secret, Purpose::SharedSecret);
+        assert_eq!(SharedSecret::parse(std::str::from_utf8(&secret).unwrap()).unwrap().version(), version);
+        let signing = open(&one.signing, Purpose::SigningKey);
+        assert!(SigningKey::from_bytes(&signing).is_some());
+        assert_ne!(open(&other.signing, Purpose::SigningKey), signing);
+        assert_ne!(open(&other.secret, Purpose::SharedSecret), secret);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::super::{
     ApiKey, Audit, AuditQuery, AuditRecord, Changes, Head, KeyCounts, KeyPage, KeyQuery, KeyUpdate, NewKey, NodeRow,
-    Operator, RenewalReading, Result, Session, Snapshot, Store, Usage, UsageDelta,
+    Operator, RenewalReading, Resealed, Result, SealedSecret, Session, Snapshot, Store, Usage, UsageDelta,
 };
 use super::{SqliteStore, audit, changes, key_page, keys, nodes, operators, secrets, sessions, usage};
 use crate::clock::WallTime;
@@ -139,7 +139,7 @@ impl Store for SqliteStore {
     async fn replace_secret(
         &self,
         expected: u32,
-        sealed: Vec<u8>,
+        sealed: SealedSecret,
         grace_until: Option<WallTime>,
         change_id: &str,
         audit: &Audit<'_>,
@@ -162,12 +162,23 @@ impl Store for SqliteStore {
         Ok(head)
     }
 
-    async fn reseal(&self, sealed: &[(u32, Vec<u8>)], audit: &Audit<'_>) -> Result<()> {
+    async fn reseal(&self, sealed: &[Resealed], audit: &Audit<'_>) -> Result<()> {
         let mut tx = self.change().await?;
         let outcome = secrets::reseal(&mut tx.conn, &self.path(), sealed, audit).await;
         tx.settle(outcome).await?;
         self.scrub().await;
         Ok(())
+    }
+
+    async fn add_signing_keys(
+        &self,
+        keys: &[(u32, Vec<u8>)],
+        change_id: &str,
+        audit: &Audit<'_>,
+    ) -> Result<Option<Head>> {
+        let mut tx = self.change().await?;
+        let outcome = secrets::add_signing_keys(&mut tx.conn, &self.path(), keys, change_id, audit).await;
+        tx.settle(outcome).await
     }
 
     async fn record(&self, audit: &Audit<'_>) -> Result<()> {

@@ -16,8 +16,11 @@ use super::key_text;
 use super::row::{Fields, failed, int};
 
 /// Schema version n is what the first n of these make. None is ever changed once released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_admin.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_admin.sql"),
+    include_str!("../migrations/0003_token_exchange.sql"),
+];
 
 /// The schema version since which there are texts to search in.
 const WITH_TEXTS: i64 = 2;

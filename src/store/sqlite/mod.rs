@@ -36,7 +36,7 @@ use sqlx::Row as _;
 use self::connection::{Lent, Pool, Purpose, options};
 use self::hint::Watch;
 pub use self::locks::SqliteNodeLocks;
-use super::{Audit, Result, StoreError};
+use super::{Audit, Result, SealedSecret, StoreError};
 use crate::clock::WallTime;
 
 /// Connections for reading, beside the one for leases. A load holds one for as long as it takes.
@@ -106,7 +106,7 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn put_first_secret(
         &self,
-        sealed: Vec<u8>,
+        sealed: SealedSecret,
         created_at: WallTime,
         change_id: &str,
         audit: &Audit<'_>,

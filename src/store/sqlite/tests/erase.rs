@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Fixture, new_key, sealed};
+use super::{Fixture, new_key, resealed, sealed, signing};
 use crate::clock::WallTime;
 use crate::credential::SecretDigest;
 use crate::store::{KeyUpdate, NewKey, Store as _};
@@ -17,22 +17,28 @@ fn found(fixture: &Fixture, wanted: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn retired_secrets_are_gone() {
+async fn retired_secrets_are_gone_and_their_signing_keys() {
     let fixture = Fixture::with_secret().await;
-    assert!(found(&fixture, &sealed(1)), "the search finds what is there");
+    // Both bytes of a version are there, or neither is.
+    let there = |version| {
+        let [secret, signing] = [sealed(version), signing(version)].map(|bytes| found(&fixture, &bytes));
+        assert_eq!(secret, signing, "version {version}");
+        secret
+    };
+    assert!(there(1), "the search finds what is there");
     fixture.regenerate(1, None).await.unwrap();
-    assert!(!found(&fixture, &sealed(1)) && found(&fixture, &sealed(2)));
+    assert!(!there(1) && there(2));
     fixture.regenerate(2, Some(10_000)).await.unwrap();
-    assert!(found(&fixture, &sealed(2)));
+    assert!(there(2));
     fixture.store.end_grace(&super::change_id(), &fixture.audit("shared_secret.end_grace", 1)).await.unwrap();
-    assert!(!found(&fixture, &sealed(2)));
+    assert!(!there(2));
     fixture.regenerate(3, Some(20_000)).await.unwrap();
     fixture.store.retire_ended_grace(WallTime::from_millis(19_999)).await.unwrap();
-    assert!(found(&fixture, &sealed(3)), "the grace period is not over yet");
+    assert!(there(3), "the grace period is not over yet");
     fixture.store.retire_ended_grace(WallTime::from_millis(20_000)).await.unwrap();
-    assert!(!found(&fixture, &sealed(3)) && fixture.store.secrets().await.unwrap().secrets.previous.is_none());
-    fixture.store.reseal(&[(4, sealed(73))], &fixture.audit("master_key.rotate", 1)).await.unwrap();
-    assert!(!found(&fixture, &sealed(4)) && found(&fixture, &sealed(73)));
+    assert!(!there(3) && fixture.store.secrets().await.unwrap().secrets.previous.is_none());
+    fixture.store.reseal(&[resealed(4, 73)], &fixture.audit("master_key.rotate", 1)).await.unwrap();
+    assert!(!there(4) && there(73));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Fixture, change_id, new_key};
+use super::{Fixture, change_id, new_key, pair};
 use crate::clock::WallTime;
 use crate::credential::{KeyId, KeyState};
 use crate::store::{Actor, Audit, Change, Changes, Head, KeyUpdate, Store as _};
@@ -35,7 +35,7 @@ async fn a_follower_learns_the_present_state_of_what_changed() {
     assert_eq!((start.revision, start.change_id.as_str()), (0, fixture.store.store_id()));
     assert_eq!(since(&fixture, &start).await.unwrap(), [""; 0]);
     let audit = fixture.audit("shared_secret.create", 1);
-    fixture.store.put_first_secret(vec![1], WallTime::EPOCH, &change_id(), &audit).await.unwrap();
+    fixture.store.put_first_secret(pair(1), WallTime::EPOCH, &change_id(), &audit).await.unwrap();
     let (a, b) = (new_key("a"), new_key("b"));
     fixture.insert(&a).await.unwrap();
     let middle = fixture.insert(&b).await.unwrap();

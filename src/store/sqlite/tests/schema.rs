@@ -9,7 +9,8 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use super::super::connection::{Purpose, options};
 use super::super::{SqliteStore, migrate};
 use super::{Fixture, change_id};
-use crate::store::{KeyFilter, KeyQuery, KeySort, Store as _, StoreError};
+use crate::clock::WallTime;
+use crate::store::{Actor, Audit, KeyFilter, KeyQuery, KeySort, Secrets, Store as _, StoreError};
 
 async fn connect(path: &std::path::Path) -> SqliteConnection {
     options(path, Purpose::Write).connect().await.unwrap()
@@ -101,32 +102,38 @@ async fn another_programs_database_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_pending_is_applied_once() {
     // The second statement fails: the first must leave nothing behind.
-    const WRONG: &[&str] =
-        &["never run: the store has it", "nor this", "CREATE TABLE later (a TEXT); CREATE TABLE broken (a) STRICT"];
-    const RIGHT: &[&str] = &["never run: the store has it", "nor this", "CREATE TABLE later (a TEXT) STRICT; SELECT 1"];
+    const DONE: &str = "never run: the store has it";
+    const WRONG: &[&str] = &[DONE, DONE, DONE, "CREATE TABLE later (a TEXT); CREATE TABLE broken (a) STRICT"];
+    const RIGHT: &[&str] = &[DONE, DONE, DONE, "CREATE TABLE later (a TEXT) STRICT; SELECT 1"];
     let fixture = Fixture::with_secret().await;
     assert!(migrate::migrate(&fixture.path(), WRONG).await.is_err());
     assert!(SqliteStore::open(&fixture.path()).await.is_ok(), "still at the old schema");
     let path = fixture.path();
     let (a, b) = tokio::join!(migrate::migrate(&path, RIGHT), migrate::migrate(&path, RIGHT));
     assert_eq!(a.unwrap(), b.unwrap());
-    assert!(matches!(SqliteStore::open(&fixture.path()).await, Err(StoreError::NewerSchema { found: 3, known: 2 })));
+    assert!(matches!(SqliteStore::open(&fixture.path()).await, Err(StoreError::NewerSchema { found: 4, known: 3 })));
 }
 
-/// A store as the version before left it.
-async fn first_schema(path: &std::path::Path, fill: &'static str) {
-    const FIRST: &str = include_str!("../../migrations/0001_initial.sql");
+const FIRST: &str = include_str!("../../migrations/0001_initial.sql");
+const SECOND: &str = include_str!("../../migrations/0002_admin.sql");
+
+/// A store as the version of these migrations left it.
+async fn old_store(path: &std::path::Path, migrations: &[&'static str], fill: &'static str) {
     fs::write(path, "").unwrap();
     let mut conn = connect(path).await;
-    sqlx::raw_sql(FIRST).execute(&mut conn).await.unwrap();
-    let rest = "INSERT INTO meta VALUES (1, 'old', 1, 0); INSERT INTO counter VALUES (1, 0, 'old');
-        INSERT INTO changes VALUES (0, 'old', 'init', NULL); PRAGMA application_id = 1801937268;";
+    for sql in migrations {
+        sqlx::raw_sql(*sql).execute(&mut conn).await.unwrap();
+    }
+    let rest = "INSERT INTO counter VALUES (1, 0, 'old'); INSERT INTO changes VALUES (0, 'old', 'init', NULL);
+        PRAGMA application_id = 1801937268;";
     sqlx::raw_sql(rest).execute(&mut conn).await.unwrap();
+    let version = i64::try_from(migrations.len()).unwrap();
+    sqlx::query("INSERT INTO meta VALUES (1, 'old', ?1, 0)").bind(version).execute(&mut conn).await.unwrap();
     sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_first_schema_becomes_the_second_with_all_that_it_holds() {
+async fn what_the_first_schema_holds_is_all_there_in_this_one() {
     const FILL: &str = "
         INSERT INTO api_keys VALUES
             (1, 'Ärger', 'Über alles', 'ADMIN', 'active', NULL, NULL, zeroblob(32), 1, 10, 10, 1),
@@ -136,7 +143,7 @@ async fn the_first_schema_becomes_the_second_with_all_that_it_holds() {
         INSERT INTO operators VALUES (7, 'zoe', 'admin', zeroblob(32), 5);";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keygate.db");
-    first_schema(&path, FILL).await;
+    old_store(&path, &[FIRST], FILL).await;
     let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(store.store_id(), "old");
     let names = async |filter: KeyFilter| {
@@ -160,4 +167,50 @@ async fn the_first_schema_becomes_the_second_with_all_that_it_holds() {
     let latest = KeyQuery { sort: KeySort::LastLogin, descending: true, ..KeyQuery::default() };
     let page = store.key_page(&latest).await.unwrap();
     assert_eq!(page.keys.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>(), ["billing", "Ärger"]);
+}
+
+#[tokio::test]
+async fn what_the_second_schema_holds_is_all_there_in_this_one() {
+    const FILL: &str = "
+        INSERT INTO api_keys VALUES
+            (1, 'billing', 'Nightly', 'READONLY', 'active', NULL, NULL, zeroblob(32), 1, 20, 20, 2);
+        INSERT INTO shared_secrets VALUES
+            (1, NULL, 10, NULL, 'retired'), (2, x'0102', 20, 9000, 'previous'), (3, x'0103', 30, NULL, 'current');
+        INSERT INTO audit (at, who, origin, action, subject, detail) VALUES (5, 'system', 'local', 'x', '3', '{}');
+        INSERT INTO operators VALUES (7, 'zoe', 'admin', zeroblob(32), 5, NULL);";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keygate.db");
+    old_store(&path, &[FIRST, SECOND], FILL).await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let Secrets { current, previous } = store.secrets().await.unwrap().secrets;
+    let previous = previous.unwrap();
+    assert_eq!((current.version.get(), current.sealed, current.signing), (3, Some(vec![1, 3]), None));
+    assert_eq!((previous.version.get(), previous.sealed, previous.signing), (2, Some(vec![1, 2]), None));
+    assert_eq!(previous.grace_until, Some(WallTime::from_millis(9_000)));
+    let (key, _) = store.key_named("billing").await.unwrap().unwrap();
+    assert_eq!((key.description.as_str(), key.revision), ("Nightly", 2));
+    assert_eq!((store.operators().await.unwrap().len(), store.audit(10).await.unwrap().len()), (1, 1));
+
+    // Schema 2 is worked on while this one is: its process knows nothing of the new column.
+    let actor = Actor { who: "system".to_owned(), from: "local".to_owned() };
+    let audit = Audit {
+        actor: &actor,
+        at: WallTime::from_millis(40),
+        action: "shared_secret.signing_key",
+        subject: "3".to_owned(),
+        detail: serde_json::json!({}),
+    };
+    assert!(store.add_signing_keys(&[(2, vec![2]), (3, vec![3])], "1", &audit).await.unwrap().is_some());
+    let mut conn = connect(&path).await;
+    let retire = "UPDATE shared_secrets SET state = 'retired', sealed = NULL, grace_until = NULL WHERE version = 2";
+    sqlx::query(retire).execute(&mut conn).await.unwrap();
+    let reseal = "UPDATE shared_secrets SET sealed = x'0104' WHERE version = 3";
+    let keys = "SELECT group_concat(version || ':' || hex(signing_key)) FROM shared_secrets WHERE signing_key NOT NULL";
+    let left = async |conn: &mut SqliteConnection| -> Option<String> {
+        sqlx::query_scalar(keys).fetch_one(conn).await.unwrap()
+    };
+    assert_eq!(left(&mut conn).await.as_deref(), Some("3:03"), "retired without its signing key");
+    sqlx::query(reseal).execute(&mut conn).await.unwrap();
+    assert_eq!(left(&mut conn).await, None, "the other would be under a master key that nobody has any more");
+    assert!(store.add_signing_keys(&[(3, vec![4])], "2", &audit).await.unwrap().is_some());
 }

@@ -1,8 +1,8 @@
 //! The shared secret's versions.
 
-use super::{Fixture, change_id, sealed};
+use super::{Fixture, change_id, pair, resealed, sealed, signing};
 use crate::clock::WallTime;
-use crate::store::{Store as _, StoreError};
+use crate::store::{Resealed, Store as _, StoreError};
 
 #[tokio::test]
 async fn the_first_is_made_once() {
@@ -10,12 +10,13 @@ async fn the_first_is_made_once() {
     assert!(!fixture.store.has_secret().await.unwrap());
     let audit = fixture.audit("shared_secret.create", 1);
     let at = WallTime::from_millis(7);
-    assert!(fixture.store.put_first_secret(sealed(1), at, &change_id(), &audit).await.unwrap());
-    assert!(!fixture.store.put_first_secret(sealed(9), at, &change_id(), &audit).await.unwrap());
+    assert!(fixture.store.put_first_secret(pair(1), at, &change_id(), &audit).await.unwrap());
+    assert!(!fixture.store.put_first_secret(pair(9), at, &change_id(), &audit).await.unwrap());
     assert!(fixture.store.has_secret().await.unwrap());
     let snapshot = fixture.store.secrets().await.unwrap();
     assert_eq!((snapshot.head.revision, snapshot.secrets.current.version.get()), (1, 1));
     assert_eq!(snapshot.secrets.current.sealed, Some(sealed(1)));
+    assert_eq!(snapshot.secrets.current.signing, Some(signing(1)));
     assert_eq!(snapshot.secrets.current.created_at, at);
     assert_eq!(fixture.store.audit(10).await.unwrap().len(), 1);
 }
@@ -30,6 +31,7 @@ async fn a_replacement_names_what_it_replaces() {
     assert_eq!(snapshot.head, head);
     assert_eq!(snapshot.secrets.current.version.get(), 2);
     assert_eq!(snapshot.secrets.current.sealed, Some(sealed(2)));
+    assert_eq!(snapshot.secrets.current.signing, Some(signing(2)));
     assert!(snapshot.secrets.previous.is_none());
 }
 
@@ -38,7 +40,7 @@ async fn at_most_two_versions_live() {
     let fixture = Fixture::with_secret().await;
     fixture.regenerate(1, Some(10_000)).await.unwrap();
     let previous = fixture.store.secrets().await.unwrap().secrets.previous.unwrap();
-    assert_eq!((previous.version.get(), previous.sealed), (1, Some(sealed(1))));
+    assert_eq!((previous.version.get(), previous.sealed, previous.signing), (1, Some(sealed(1)), Some(signing(1))));
     assert_eq!(previous.grace_until, Some(WallTime::from_millis(10_000)));
     fixture.regenerate(2, Some(20_000)).await.unwrap();
     let secrets = fixture.store.secrets().await.unwrap().secrets;
@@ -67,14 +69,19 @@ async fn sealing_anew_names_exactly_the_live_versions() {
     fixture.regenerate(1, Some(10_000)).await.unwrap();
     let audit = fixture.audit("master_key.rotate", 1);
     let head = fixture.store.head().await.unwrap();
-    for wrong in [vec![2], vec![1], vec![], vec![1, 2, 3], vec![2, 2]] {
-        let wrong: Vec<_> = wrong.into_iter().map(|version| (version, sealed(70))).collect();
+    let all = |versions: Vec<u32>| versions.into_iter().map(|version| resealed(version, 70)).collect();
+    let mut wrongs: Vec<Vec<Resealed>> =
+        [vec![2], vec![1], vec![], vec![1, 2, 3], vec![2, 2]].into_iter().map(all).collect();
+    // One signing key would stay under the old master key.
+    wrongs.push(vec![resealed(1, 70), Resealed { signing: None, ..resealed(2, 70) }]);
+    for wrong in wrongs {
         let refused = fixture.store.reseal(&wrong, &audit).await;
-        assert!(matches!(refused, Err(StoreError::VersionConflict { actual: 2, .. })), "{wrong:?}");
+        assert!(matches!(refused, Err(StoreError::SecretsChanged)), "{wrong:?}");
     }
-    fixture.store.reseal(&[(2, sealed(72)), (1, sealed(71))], &audit).await.unwrap();
+    fixture.store.reseal(&[resealed(2, 72), resealed(1, 71)], &audit).await.unwrap();
     let snapshot = fixture.store.secrets().await.unwrap();
     assert_eq!(snapshot.head, head, "no revision");
-    assert_eq!(snapshot.secrets.current.sealed, Some(sealed(72)));
-    assert_eq!(snapshot.secrets.previous.unwrap().sealed, Some(sealed(71)));
+    let (current, previous) = (snapshot.secrets.current, snapshot.secrets.previous.unwrap());
+    assert_eq!((current.sealed, current.signing), (Some(sealed(72)), Some(signing(72))));
+    assert_eq!((previous.sealed, previous.signing), (Some(sealed(71)), Some(signing(71))));
 }
