@@ -49,6 +49,14 @@ fn authorize(c: &mut Criterion) {
             let mut turn = forged.iter().cycle();
             b.iter(|| black_box(bench.authorize(get, turn.next().unwrap()).is_err()));
         });
+        let tokens = bench.tokens(&keys);
+        group.bench_function("access token, 10^4 keys in turn", |b| {
+            let mut turn = tokens.iter().cycle();
+            b.iter(|| black_box(bench.authorize(get, turn.next().unwrap()).is_ok()));
+        });
+        group.bench_function("access token, one", |b| {
+            b.iter(|| black_box(bench.authorize(get, black_box(&tokens[0])).is_ok()));
+        });
         let stale = bench.key(Role::Admin, &other);
         group.bench_function("stale", |b| b.iter(|| black_box(bench.authorize(get, &stale).is_err())));
     });

@@ -40,9 +40,9 @@ use crate::metrics::{AccessLog, Metrics, NotReady, default_registry, names, prog
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::reject::Rejection;
 use crate::proxy::telemetry::Telemetry;
-use crate::store::Store as _;
 use crate::store::seal::Purpose;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
+use crate::store::{Actor, Store as _};
 use crate::usage::flush::Flusher;
 use observer::Observer;
 use reload::Reloader;
@@ -158,8 +158,11 @@ impl App<'_> {
         let reloader = Arc::new(reloader);
         let control_socket = control::bind(&self.config.server.run_dir)?;
         let stop = self.control.block_on(async { control::stop_signal() })?;
+        let on_hangup = self.control.block_on(async { control::on_hangup(Arc::clone(&reloader)) })?;
 
-        let lifecycle = admin.is_some().then(|| self.lifecycle(path, &master_keys, &clock, &entropy)).transpose()?;
+        let lifecycle = self.lifecycle(path, &master_keys, &clock, &entropy)?;
+        self.control.block_on(sign_tokens(&lifecycle));
+        self.control.spawn(keep_signing(lifecycle.clone()));
 
         let observer = Arc::new(Observer(Arc::clone(&self.metrics)));
         let member = self.control.block_on(Member::join(Setup {
@@ -180,9 +183,9 @@ impl App<'_> {
             move || control.block_on(stay_member(member, ended))
         })?;
         let (end_admin, _) = watch::channel(false);
-        let admin = admin.zip(lifecycle).map(|(admin, lifecycle)| {
-            let (labels, metrics) = (reloader.labels(), Arc::clone(&self.metrics));
-            self.control.spawn(admin.serve(lifecycle, labels, metrics, until(end_admin.subscribe())))
+        let admin = admin.map(|admin| {
+            let (in_force, metrics) = (reloader.in_force(), Arc::clone(&self.metrics));
+            self.control.spawn(admin.serve(lifecycle, in_force, metrics, until(end_admin.subscribe())))
         });
         let data_plane = match data_plane::start(&self.config, &gateway, sockets) {
             Ok(data_plane) => data_plane,
@@ -197,8 +200,8 @@ impl App<'_> {
         let flusher = self.control.spawn(flusher.run(interval, until(ended.subscribe()), LAST_FLUSH));
         self.control.spawn(retire(Arc::clone(&store), Arc::clone(&clock)));
         self.control.spawn(purge(store, Arc::clone(&clock), self.config.store.audit_retention));
-        self.control.spawn(control_socket.serve(Arc::clone(&reloader)));
-        self.control.spawn(control::on_hangup(reloader));
+        self.control.spawn(control_socket.serve(reloader));
+        self.control.spawn(on_hangup);
         phase.set(Phase::SERVING);
         announce(data_plane.addresses(), admin_address, metrics_address);
 
@@ -331,6 +334,23 @@ async fn stay_member(mut member: Member, ended: watch::Receiver<bool>) {
 async fn until(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, and the process at its end.
     let _ = ended.wait_for(|ended| *ended).await;
+}
+
+/// A generation that an older gateway made beside this one has no signing key either.
+async fn keep_signing(lifecycle: Lifecycle) {
+    loop {
+        tokio::time::sleep(RETIRE_INTERVAL).await;
+        sign_tokens(&lifecycle).await;
+    }
+}
+
+/// A store that was made before there were access tokens has no key to sign them with. Without one, requests are served all
+/// the same, and the token exchange says that it cannot decide.
+async fn sign_tokens(lifecycle: &Lifecycle) {
+    let actor = Actor { who: "system".to_owned(), from: "local".to_owned() };
+    if let Err(error) = lifecycle.ensure_signing_keys(&actor).await {
+        tracing::warn!(%error, "there is no key to sign access tokens with, and none could be made");
+    }
 }
 
 /// What a grace period kept must not lie about after its end. Looks first: a write each minute would be one too many.

@@ -29,7 +29,8 @@
 //! |---|---|---|
 //! | [`cli`] | the command line, one file a command | everything |
 //! | [`app`] | builds the services of a gateway, starts and stops them in order | everything |
-//! | [`proxy`] | the way of a request; `authorize` decides | credential, keyring, usage, `fleet::lease`, metrics |
+//! | [`proxy`] | the way of a request; `authorize` decides | credential, keyring, usage, `fleet::lease`, metrics, exchange |
+//! | [`exchange`] | access tokens for integrations that send no key | credential, keyring, usage, `fleet::lease`, metrics |
 //! | [`admin`] | the page and the REST API for operators | lifecycle, fleet, store, credential, metrics |
 //! | [`lifecycle`] | the only writer of keys and secrets | fleet, store, credential |
 //! | [`fleet`] | leases, and the wait until a revocation is in force | keyring, store, credential |
@@ -39,9 +40,10 @@
 //! | [`credential`] | formats, making and proving of credentials; no I/O | |
 //! | [`metrics`] | metrics, access log, program log | credential |
 //! | [`config`] | the configuration file, read and checked | credential |
+//! | [`throttle`] | slowing whoever fails to prove who it is | |
 //! | [`clock`], [`entropy`] | time and randomness as parameters | |
 //!
-//! All may use `clock` and `config::resolved`; what makes secrets or ids may use `entropy`. `tests/layers.rs` holds
+//! All may use `clock` and `config::resolved`; `admin` and `exchange` use `throttle`; what makes secrets or ids may use `entropy`. `tests/layers.rs` holds
 //! these directions.
 //!
 //! # What always holds
@@ -63,10 +65,12 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod entropy;
+pub mod exchange;
 pub mod fleet;
 pub mod keyring;
 pub mod lifecycle;
 pub mod metrics;
 pub mod proxy;
 pub mod store;
+pub mod throttle;
 pub mod usage;

@@ -1,4 +1,4 @@
-//! Proves that a decision that admits allocates nothing: later sights, first sights, and recording the use.
+//! Proves that a decision that admits allocates nothing: later sights, first sights, access tokens, and recording the use.
 //!
 //! A test program of its own, since it counts what its global allocator gives out.
 
@@ -23,13 +23,14 @@ fn main() {
 fn admitted_decisions_allocate_nothing() {
     let bench = Bench::new();
     let keys = bench.fill(1_000, 1_000);
+    let tokens = bench.tokens(&keys);
     let text = b"GET /items HTTP/1.1\r\nHost: api\r\n\r\n";
     // The maps' reclamation sets up its thread's part at the first look-up of a thread: not a request's cost.
     assert!(bench.decide_about(text, &keys[0]).is_ok());
     let _profiler = dhat::Profiler::builder().testing().build();
-    for sight in ["first", "later"] {
+    for (sight, keys) in [("first", &keys), ("later", &keys), ("a token's", &tokens)] {
         let before = dhat::HeapStats::get().total_blocks;
-        for key in &keys {
+        for key in keys {
             let admission = bench.decide_about(text, key).expect("the key is valid");
             bench.record(&admission);
         }

@@ -7,12 +7,13 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// What each module may use, beside itself and what all may use. A name with `::` is one part of a module.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("proxy", &["credential", "keyring", "usage", "fleet::lease", "metrics"]),
-    ("admin", &["lifecycle", "fleet", "store", "credential", "metrics", "entropy"]),
+    ("proxy", &["credential", "keyring", "usage", "fleet::lease", "metrics", "exchange"]),
+    ("exchange", &["credential", "keyring", "usage", "fleet::lease", "metrics", "throttle"]),
+    ("admin", &["lifecycle", "fleet", "store", "credential", "metrics", "entropy", "throttle"]),
     ("lifecycle", &["fleet", "store", "credential", "entropy"]),
     ("keyring", &["credential", "entropy", "usage::record", "store"]),
     ("usage", &["credential", "keyring", "store"]),
@@ -21,6 +22,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("credential", &["entropy"]),
     ("metrics", &["credential"]),
     ("config", &["credential"]),
+    ("throttle", &[]),
     ("clock", &[]),
     ("entropy", &[]),
 ];

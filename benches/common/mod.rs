@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use keygate::clock::{BootTime, Clock, SystemClock};
 use keygate::config::resolved::{self, Access};
-use keygate::credential::{AppKey, KeyId, KeyState, Role, SharedSecret, encode};
+use keygate::credential::{
+    AppKey, Claims, EncodedKey, KeyId, KeyState, Role, SharedSecret, SigningKey, TokenKind, encode,
+};
 use keygate::entropy::{Entropy, SystemEntropy};
 use keygate::fleet::lease::LeaseGate;
 use keygate::keyring::{Generation, Generations, Keyring, Record};
@@ -39,6 +41,7 @@ pub struct Bench {
     pub lease: LeaseGate,
     pub clock: SystemClock,
     pub secret: SharedSecret,
+    pub signing: SigningKey,
     pub route: Arc<Route>,
 }
 
@@ -46,10 +49,11 @@ impl Bench {
     pub fn new() -> Self {
         let keyring = Keyring::new(&SystemEntropy);
         let secret = SharedSecret::generate(version(7), &SystemEntropy);
-        keyring.set_generations(Generations::new(Generation::of(&secret), None));
+        let signing = SigningKey::generate(&SystemEntropy);
+        keyring.set_generations(Generations::new(Generation::new(&secret, Some(&signing)), None));
         let lease = LeaseGate::closed();
         lease.admit_until(BootTime::from_nanos(u64::MAX));
-        Self { keyring, lease, clock: SystemClock, secret, route: route() }
+        Self { keyring, lease, clock: SystemClock, secret, signing, route: route() }
     }
 
     /// Adds keys; gives the encoded keys of the first `keep`.
@@ -64,6 +68,17 @@ impl Bench {
             }
         }
         kept
+    }
+
+    /// Access tokens of these keys, of now.
+    pub fn tokens(&self, keys: &[String]) -> Vec<String> {
+        let mac = self.signing.mac_key();
+        let end = u32::try_from(self.clock.wall().as_millis() / 1000).expect("before 2106") + 86_400;
+        let token = |key: &String| {
+            let (version, id) = EncodedKey::claim(key.as_bytes()).expect("an encoded key");
+            Claims { version, id, epoch: 0, end }.sign(TokenKind::Access, &mac).to_string()
+        };
+        keys.iter().map(token).collect()
     }
 
     fn put(&self, app_key: &AppKey, n: usize, role: Role) {
@@ -91,7 +106,8 @@ impl Bench {
         let app_key = AppKey::generate(KeyId::draw(&SystemEntropy), &SystemEntropy);
         self.put(&app_key, 0, Role::Admin);
         let until = self.clock.wall().plus(Duration::from_hours(24));
-        let generations = Generations::new(Generation::of(&self.secret), Some((Generation::of(previous), until)));
+        let generations =
+            Generations::new(Generation::new(&self.secret, None), Some((Generation::new(previous, None), until)));
         self.keyring.set_generations(generations);
         [encode(&app_key, &self.secret).to_string(), encode(&app_key, previous).to_string()]
     }
@@ -111,7 +127,8 @@ impl Bench {
     }
 
     pub fn authorize(&self, head: &head::Head<'_, '_>, key: &str) -> Result<Admission<'_>, Rejection> {
-        let authority = Authority { keyring: &self.keyring, lease: &self.lease, clock: &self.clock };
+        let authority =
+            Authority { keyring: &self.keyring, lease: &self.lease, clock: &self.clock, takes_tokens: true };
         authorize(authority, &self.route, head, None, Presented::One(key.as_bytes()), CLIENT).map_err(|(why, _)| why)
     }
 

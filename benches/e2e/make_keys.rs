@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             role: Role::ReadOnly,
             policy: Policy::default(),
         };
-        let issued = lifecycle.create(new, &actor).await?;
+        let issued = lifecycle.create(new, None, &actor).await?;
         writeln!(out, "{} {}", issued.key.id, *issued.encoded_key)?;
     }
     out.flush()?;

@@ -4,9 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 
 use crate::admin::server::Serving;
-use crate::admin::state::{Admin, Origin};
+use crate::admin::state::{Admin, InForce, Origin};
 use crate::admin::tls::Certificates;
 use crate::config::resolved;
 use crate::lifecycle::Lifecycle;
@@ -46,14 +47,14 @@ impl Bound {
     pub(super) async fn serve(
         self,
         lifecycle: Lifecycle,
-        route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        in_force: Arc<ArcSwap<InForce>>,
         metrics: Arc<Metrics>,
         shutdown: impl Future<Output = ()> + Send,
     ) {
         let Self { listener, address, settings, certificates } = self;
         let origin = Origin::of(address, certificates.is_some());
         let head_timeout = settings.request_timeout;
-        let admin = Admin::new(lifecycle, settings, origin, route_labels, metrics);
+        let admin = Admin::new(lifecycle, settings, origin, in_force, metrics);
         let router = crate::admin::router(Arc::new(admin));
         if let Err(error) =
             crate::admin::server::serve(listener, Serving { router, certificates, head_timeout }, shutdown).await

@@ -93,16 +93,15 @@ async fn answer(mut stream: UnixStream, reloader: &Reloader) -> io::Result<()> {
     writing.write_all(format!("{answer}\n").as_bytes()).await
 }
 
-/// Reloads at each SIGHUP.
-pub(super) async fn on_hangup(reloader: Arc<Reloader>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be received; `keygate reload` still works");
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        // Told in the log, whatever it is.
-        let _ = reloader.reload().await;
-    }
+/// Reloads at each SIGHUP. The handler is in place when this returns: a signal that comes early must not end the process.
+pub(super) fn on_hangup(reloader: Arc<Reloader>) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot receive SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            // Told in the log, whatever it is.
+            let _ = reloader.reload().await;
+        }
+    })
 }
 
 /// Resolves at SIGTERM or SIGINT. The handlers are in place when this returns: also as process 1, which has no

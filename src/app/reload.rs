@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use crate::admin::state::InForce;
 use crate::admin::tls::{self, Certificates};
-use crate::config::resolved::{Config, Route};
+use crate::config::resolved::Config;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::upstream::Upstream;
@@ -18,8 +19,8 @@ pub(super) struct Reloader {
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     certificates: Option<Arc<Certificates>>,
-    /// Of the routes in force.
-    labels: Arc<ArcSwap<Vec<String>>>,
+    /// What the admin plane asks for.
+    in_force: Arc<ArcSwap<InForce>>,
     /// The configuration in force, and the health checks of its upstreams. One reload at a time.
     current: Mutex<(Config, JoinSet<()>)>,
 }
@@ -31,14 +32,13 @@ impl Reloader {
         metrics: Arc<Metrics>,
         certificates: Option<Arc<Certificates>>,
     ) -> Self {
-        let labels = Arc::new(ArcSwap::from_pointee(labels(&config)));
-        Self { gateway, metrics, certificates, labels, current: Mutex::new((config, JoinSet::new())) }
+        let in_force = Arc::new(ArcSwap::from_pointee(InForce::of(&config)));
+        Self { gateway, metrics, certificates, in_force, current: Mutex::new((config, JoinSet::new())) }
     }
 
-    /// Tells the labels of the routes that are in force.
-    pub(super) fn labels(&self) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
-        let labels = Arc::clone(&self.labels);
-        Arc::new(move || labels.load().to_vec())
+    /// For the admin plane: what each reload replaces.
+    pub(super) fn in_force(&self) -> Arc<ArcSwap<InForce>> {
+        Arc::clone(&self.in_force)
     }
 
     /// Begins the health checks of what is in force from the start.
@@ -83,7 +83,7 @@ impl Reloader {
         let live = Arc::new(live);
         prepare(&live).await;
         self.gateway.live.store(Arc::clone(&live));
-        self.labels.store(Arc::new(labels(&config)));
+        self.in_force.store(Arc::new(InForce::of(&config)));
         if let (Some(certificates), Some(tls)) = (&self.certificates, tls) {
             certificates.replace(tls);
         }
@@ -115,10 +115,6 @@ impl Reloader {
         }
         checks
     }
-}
-
-fn labels(config: &Config) -> Vec<String> {
-    config.routes.iter().map(Route::label).collect()
 }
 
 async fn prepare(live: &Live) {

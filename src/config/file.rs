@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeseria
 use toml::Spanned;
 
 use super::names::{Names, Shape};
+pub(super) use super::quantity::Quantity;
 
 /// A value with its place, or nothing.
 pub(super) type Given<T> = Option<Spanned<T>>;
@@ -29,14 +30,15 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) secrets: Secrets,
     pub(super) usage: Usage,
+    pub(super) token_exchange: Option<Spanned<TokenExchange>>,
     pub(super) admin: Admin,
     pub(super) metrics: Metrics,
     pub(super) log: Log,
 }
 
 pub(super) static ROOT: Names = Names {
-    fields: &["server", "upstream", "route", "store", "secrets", "usage", "admin", "metrics", "log"],
-    later: &[("token_exchange", "token exchange"), RATE_LIMIT, RATE_LIMITS],
+    fields: &["server", "upstream", "route", "store", "secrets", "usage", "token_exchange", "admin", "metrics", "log"],
+    later: &[RATE_LIMIT, RATE_LIMITS],
     inner: &[
         ("server", Shape::Table, &SERVER),
         ("upstream", Shape::Tables, &UPSTREAM),
@@ -44,6 +46,7 @@ pub(super) static ROOT: Names = Names {
         ("store", Shape::Table, &STORE),
         ("secrets", Shape::Table, &SECRETS),
         ("usage", Shape::Table, &USAGE),
+        ("token_exchange", Shape::Table, &TOKEN_EXCHANGE),
         ("admin", Shape::Table, &ADMIN),
         ("metrics", Shape::Table, &METRICS),
         ("log", Shape::Table, &LOG),
@@ -226,6 +229,35 @@ pub(super) struct Usage {
 
 pub(super) static USAGE: Names = Names { fields: &["flush_interval"], later: &[], inner: &[] };
 
+/// `[token_exchange]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TokenExchange {
+    pub(super) url: Given<String>,
+    pub(super) shortname: Given<String>,
+    pub(super) path: Given<String>,
+    pub(super) refresh_path: Given<String>,
+    pub(super) access_lifetime: Given<Quantity>,
+    pub(super) refresh_lifetime: Given<Quantity>,
+    pub(super) request_timeout: Given<Quantity>,
+    pub(super) max_concurrent: Given<i64>,
+}
+
+pub(super) static TOKEN_EXCHANGE: Names = Names {
+    fields: &[
+        "url",
+        "shortname",
+        "path",
+        "refresh_path",
+        "access_lifetime",
+        "refresh_lifetime",
+        "request_timeout",
+        "max_concurrent",
+    ],
+    later: &[],
+    inner: &[],
+};
+
 /// `[admin]`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -272,38 +304,6 @@ pub(super) struct Log {
 }
 
 pub(super) static LOG: Names = Names { fields: &["access", "level"], later: &[], inner: &[] };
-
-/// A duration or a size: text with a unit. A bare number is taken in as well, to be refused with its place and reason.
-pub(super) enum Quantity {
-    Text(String),
-    Bare,
-}
-
-impl<'de> Deserialize<'de> for Quantity {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Quantity;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number with its unit, in quotes")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
-                Ok(Quantity::Text(text.to_owned()))
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Quantity, E> {
-                Ok(Quantity::Bare)
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Quantity, E> {
-                Ok(Quantity::Bare)
-            }
-        }
-        from.deserialize_any(Any)
-    }
-}
 
 impl<'de> Deserialize<'de> for UpstreamServer {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -356,6 +356,9 @@ mod tests {
             (&STORE, fields_of::<Store>()),
             (&SECRETS, fields_of::<Secrets>()),
             (&USAGE, fields_of::<Usage>()),
+            (&TOKEN_EXCHANGE, fields_of::<TokenExchange>()),
+            (&ADMIN, fields_of::<Admin>()),
+            (&ADMIN_TLS, fields_of::<AdminTls>()),
             (&METRICS, fields_of::<Metrics>()),
             (&LOG, fields_of::<Log>()),
         ] {

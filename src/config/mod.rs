@@ -1,5 +1,5 @@
-//! Configuration: the file as written (`file`, `names`), checked and completed (`resolve`, `upstreams`, `routes`,
-//! `value`) into [`Config`], and what is said when it does not hold (`error`).
+//! Configuration: the file as written (`file`, `quantity`, `names`), checked and completed (`resolve`, `upstreams`,
+//! `routes`, `token_exchange`, `admin`, `value`) into [`Config`], and what is said when it does not hold (`error`).
 //!
 //! All that is wrong with values is told at once, each with file, line, column and key; text that is no TOML, and the
 //! first value of a type that its setting cannot have, end the reading there. Never here: the environment and command
@@ -10,11 +10,13 @@ mod admin;
 mod error;
 mod file;
 mod names;
+mod quantity;
 mod resolve;
 pub mod resolved;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod token_exchange;
 mod upstreams;
 mod value;
 
@@ -38,6 +40,14 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 #[must_use]
 pub fn starter() -> &'static str {
     include_str!("starter.toml")
+}
+
+/// An address as `token_exchange.url` has it: scheme, host and perhaps a port.
+///
+/// # Errors
+/// What is wrong with it, and what was expected.
+pub fn origin(text: &str) -> Result<String, String> {
+    token_exchange::origin(text).map_err(|(what, expected)| format!("it {what}; {expected}"))
 }
 
 /// Reads and checks the configuration in `path`.

@@ -17,7 +17,7 @@ use super::file::{self, Given, Quantity, Raw};
 use super::names::alike;
 use super::resolved::{Config, Limits, Log, Metrics, Secrets, Server, Store, StoreLocation, Usage};
 use super::value::{AGE, LEASE, TIMER, count, duration, listen_address, network, reaches, size, text};
-use super::{admin, routes, upstreams};
+use super::{admin, routes, token_exchange, upstreams};
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 /// Pingora, which takes the head over, holds at most 1 MiB and 256 fields, whatever is configured. keygate's own
@@ -36,6 +36,7 @@ pub(super) fn resolve(raw: &Raw, file: &Path, report: &mut Report<'_>) -> Config
     let admin = admin::admin(&raw.admin, &taken, directory, report);
     let upstreams = upstreams::upstreams(&raw.upstream, &server, report);
     let routes = routes::routes(&raw.route, &raw.upstream, report);
+    let token_exchange = token_exchange::token_exchange(raw.token_exchange.as_ref(), &raw.route, report);
     Config {
         file: file.to_owned(),
         server,
@@ -52,6 +53,7 @@ pub(super) fn resolve(raw: &Raw, file: &Path, report: &mut Report<'_>) -> Config
                 &TIMER,
             ),
         },
+        token_exchange,
         admin,
         metrics,
         log: log(&raw.log, report),

@@ -27,6 +27,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[usage]`.
     pub usage: Usage,
+    /// `[token_exchange]`; `None`: off.
+    pub token_exchange: Option<TokenExchange>,
     /// `[admin]`.
     pub admin: Admin,
     /// `[metrics]`.
@@ -204,6 +206,27 @@ pub enum Secrets {
 pub struct Usage {
     /// Between two flushes of last logins.
     pub flush_interval: Duration,
+}
+
+/// `[token_exchange]`: the data plane's two endpoints for access tokens, and what goes into bundles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenExchange {
+    /// Where integrations reach the data plane: scheme, host and perhaps a port, without a `/` at the end.
+    pub url: String,
+    /// The gateway's account name: 1 to 64 of `a-z A-Z 0-9 . _ -`.
+    pub shortname: String,
+    /// Where a signed token is exchanged: exactly this path, on every host.
+    pub path: String,
+    /// Where a refresh token is: likewise; not `path`, nor below it or above it.
+    pub refresh_path: String,
+    /// How long an access token lasts.
+    pub access_lifetime: Duration,
+    /// From an exchange to the end of all that comes of it; not shorter than `access_lifetime`.
+    pub refresh_lifetime: Duration,
+    /// For the body of an exchange, in all.
+    pub request_timeout: Duration,
+    /// Exchanges whose bodies are read at a time.
+    pub max_concurrent: usize,
 }
 
 /// `[admin]`: page and REST API.

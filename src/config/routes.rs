@@ -93,7 +93,7 @@ fn route_path(table: &file::Route, span: &Span, report: &mut Report<'_>) -> Opti
 }
 
 /// Why a path is not in the one form that is compared, and what form that would be.
-fn path_fault(path: &str, lenient: bool) -> Option<(String, String)> {
+pub(super) fn path_fault(path: &str, lenient: bool) -> Option<(String, String)> {
     let fault = |what: &str, expected: &str| Some((what.to_owned(), expected.to_owned()));
     if path.contains(['?', '#']) {
         return fault("holds a query or fragment", "expected a path alone");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::names::Names;
-use super::resolved::{Access, Demand, Health, Secrets, StoreLocation, UpstreamServer};
+use super::resolved::{Access, Demand, Health, Secrets, StoreLocation, TokenExchange, UpstreamServer};
 use super::*;
 use crate::credential::Role;
 
@@ -65,6 +65,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!((admin.listen, &admin.hosts), (Some("127.0.0.1:8081".parse().unwrap()), &Vec::new()));
     assert_eq!([admin.session_idle, admin.session_max, admin.request_timeout], [1800, 43_200, 30].map(seconds));
     assert_eq!(admin.tls, None);
+    assert_eq!(config.token_exchange, None, "off");
     assert_eq!(config.metrics.listen, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!((config.log.access, config.log.level), (true, tracing::Level::INFO));
 }
@@ -100,6 +101,8 @@ fn the_commented_settings_of_the_reference_file_hold() {
     assert_eq!(config.upstreams, implied.upstreams, "the values of health are the defaults");
     let tls = config.admin.tls.unwrap();
     assert_eq!((tls.certificate, tls.key), ("/etc/keygate/admin.pem".into(), "/etc/keygate/admin.key".into()));
+    let exchange = "[token_exchange]\nurl = \"https://api.example.org\"\nshortname = \"acme\"\n";
+    assert_eq!(config.token_exchange, sound(&format!("{exchange}{MINIMAL}")).token_exchange, "they are the defaults");
     assert_eq!(config.routes[0].host.as_deref(), Some("api.example.org"));
     assert_eq!(config.routes[0].rules[0].demand, Demand::Role(Role::ReadOnly));
 }
@@ -109,6 +112,7 @@ fn the_shipped_files_load() {
     assert_eq!(load(&shipped("keygate.toml")).unwrap().file, shipped("keygate.toml"));
     let demo = load(&shipped("demo.toml")).unwrap();
     assert_eq!((demo.routes.len(), demo.routes[0].rules.len()), (2, 2));
+    assert_eq!(demo.token_exchange.unwrap().shortname, "demo");
     assert_eq!(sound(starter()), sound(MINIMAL));
 }
 
@@ -188,6 +192,39 @@ fn what_is_written_is_what_is_read() {
     assert_eq!(first.rules[0].demand, Demand::Role(Role::ReadOnly));
     assert_eq!((first.rules[1].methods.len(), first.rules[1].demand), (0, Demand::Public));
     assert_eq!((second.lenient_paths, second.rules[0].demand), (true, Demand::Role(Role::Admin)));
+}
+
+#[test]
+fn a_token_exchange_is_read_and_its_address_put_into_one_form() {
+    let table = |lines: &str| sound(&format!("[token_exchange]\n{lines}\n{MINIMAL}")).token_exchange.unwrap();
+    let minimal = table("url = \"http://127.0.0.1:8080\"\nshortname = \"acme\"");
+    let expected = TokenExchange {
+        url: "http://127.0.0.1:8080".into(),
+        shortname: "acme".into(),
+        path: "/api/v1/auth/token".into(),
+        refresh_path: "/api/auth/bearer/refresh".into(),
+        access_lifetime: Duration::from_mins(15),
+        refresh_lifetime: Duration::from_hours(8),
+        request_timeout: Duration::from_secs(10),
+        max_concurrent: 256,
+    };
+    assert_eq!(minimal, expected);
+    let given = table(
+        "url = \"HTTPS://API.example.org/\"\nshortname = \"A-z.9_\"\npath = \"/t\"\nrefresh_path = \"/T-again\"\n\
+         access_lifetime = \"24h\"\nrefresh_lifetime = \"24h\"\nrequest_timeout = \"5m\"\nmax_concurrent = 1",
+    );
+    let day = Duration::from_hours(24);
+    assert_eq!((given.url.as_str(), given.shortname.as_str()), ("https://api.example.org", "A-z.9_"));
+    assert_eq!((given.path.as_str(), given.refresh_path.as_str()), ("/t", "/T-again"));
+    assert_eq!((given.access_lifetime, given.refresh_lifetime, given.max_concurrent), (day, day, 1));
+    for (written, read) in [
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://[::1]/", "http://[::1]"),
+        ("https://a", "https://a"),
+        ("https://api.example.org:443", "https://api.example.org:443"),
+    ] {
+        assert_eq!(table(&format!("url = \"{written}\"\nshortname = \"a\"")).url, read);
+    }
 }
 
 #[test]

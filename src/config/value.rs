@@ -35,6 +35,26 @@ pub(super) const TIMER: Bounds = Bounds {
 pub(super) const LEASE: Bounds =
     Bounds { least: Duration::from_secs(1), most: Duration::from_mins(10), text: "between 1s and 10m", example: "30s" };
 
+/// Lives of access tokens: long enough for one request, and no longer than a day, since nothing ends a single one.
+pub(super) const ACCESS: Bounds = Bounds {
+    least: Duration::from_mins(1),
+    most: Duration::from_hours(24),
+    text: "between 1m and 24h",
+    example: "15m",
+};
+
+/// From an exchange to the end of what it gave.
+pub(super) const REFRESH: Bounds = Bounds {
+    least: Duration::from_mins(1),
+    most: Duration::from_hours(30 * 24),
+    text: "between 1m and 30d",
+    example: "8h",
+};
+
+/// For the body of an exchange, which has a few hundred bytes.
+pub(super) const EXCHANGE: Bounds =
+    Bounds { least: Duration::from_secs(1), most: Duration::from_mins(5), text: "between 1s and 5m", example: "10s" };
+
 /// Ages of records.
 pub(super) const AGE: Bounds = Bounds {
     least: Duration::from_hours(1),

@@ -20,6 +20,20 @@ pub(super) struct Written {
     pub acknowledged: BootTime,
 }
 
+/// What the audit record says of a change, beside before and after.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    pub action: &'static str,
+    /// A bundle is shown afterwards, and with it the shared secret.
+    pub bundle: bool,
+}
+
+impl From<&'static str> for Told {
+    fn from(action: &'static str) -> Self {
+        Self { action, bundle: false }
+    }
+}
+
 impl Lifecycle {
     /// Writes what `plan` makes of the key as it is. The audit record tells before and after, so the key must not
     /// have changed in between: if it has, this begins anew, unless the caller named a revision itself.
@@ -28,15 +42,15 @@ impl Lifecycle {
         id: KeyId,
         if_revision: Option<u64>,
         actor: &Actor,
-        action: &'static str,
+        told: impl Into<Told>,
         plan: impl Fn(&ApiKey) -> KeyUpdate + Send,
     ) -> Result<Written> {
-        let mut attempts = ATTEMPTS;
+        let (mut attempts, told) = (ATTEMPTS, told.into());
         loop {
             attempts -= 1;
             let key = self.living(id).await?;
             let update = KeyUpdate { if_revision: Some(if_revision.unwrap_or(key.revision)), ..plan(&key) };
-            let audit = self.audit(actor, action, &id, describe(&key, &update));
+            let audit = self.audit(actor, told.action, &id, describe(&key, &update, told.bundle));
             match self.store.update_key(id, &update, &self.entropy.hex128(), &audit).await {
                 Ok((before, after, head)) => {
                     return Ok(Written { before, after, head, acknowledged: self.clock.boot() });
@@ -49,7 +63,7 @@ impl Lifecycle {
 }
 
 /// The audit record's detail: the key's name, and before and after of what changes. Secrets are told as "changed".
-fn describe(key: &ApiKey, update: &KeyUpdate) -> Value {
+fn describe(key: &ApiKey, update: &KeyUpdate, bundle: bool) -> Value {
     let mut before = Map::new();
     let mut after = Map::new();
     let mut note = |what: &str, old: Value, new: Value| {
@@ -81,6 +95,9 @@ fn describe(key: &ApiKey, update: &KeyUpdate) -> Value {
     }
     if update.digest.is_some() {
         detail.insert("app_key".to_owned(), json!("changed"));
+    }
+    if bundle {
+        detail.insert("bundle".to_owned(), json!(true));
     }
     detail.into()
 }

@@ -15,6 +15,7 @@ mod operator;
 mod regenerate;
 mod roll;
 mod secret;
+mod signing_key;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -26,7 +27,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::clock::{BootTime, Clock};
-use crate::credential::{AppKey, KeyId, KeyState};
+use crate::config::resolved::TokenExchange;
+use crate::credential::{AppKey, Bundle, KeyId, KeyState, SharedSecret, encode};
 use crate::entropy::Entropy;
 use crate::fleet::revoke::{self, Revocation, Wait};
 use crate::store::{Actor, ApiKey, Audit, Head, NodeLocks, Store, StoreError};
@@ -100,7 +102,6 @@ pub struct Changed {
 }
 
 /// An API key with its new app key, which is nowhere else.
-#[derive(Debug)]
 pub struct Issued {
     /// As it is now.
     pub key: ApiKey,
@@ -108,8 +109,36 @@ pub struct Issued {
     pub app_key: AppKey,
     /// The app key encoded with the current shared secret.
     pub encoded_key: Zeroizing<String>,
+    /// The bundle, which holds the shared secret too; `None` where tokens are not exchanged.
+    pub bundle: Option<Zeroizing<String>>,
     /// The wait for it.
     pub waited: Waited,
+}
+
+impl Issued {
+    fn new(
+        key: ApiKey,
+        app_key: AppKey,
+        secret: SharedSecret,
+        exchange: Option<&TokenExchange>,
+        waited: Waited,
+    ) -> Self {
+        let encoded_key = encode(&app_key, &secret);
+        let Some(exchange) = exchange else { return Self { key, app_key, encoded_key, bundle: None, waited } };
+        let TokenExchange { url, shortname, .. } = exchange.clone();
+        let bundle = Bundle { url, shortname, appname: key.name.clone(), shared_secret: secret, app_key };
+        let text = bundle.encode();
+        Self { key, app_key: bundle.app_key, encoded_key, bundle: Some(text), waited }
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the texts: they are secrets that nothing else keeps from being printed.
+        let Self { key, app_key, waited, .. } = self;
+        let issued = &mut f.debug_struct("Issued");
+        issued.field("key", key).field("app_key", app_key).field("waited", waited).finish_non_exhaustive()
+    }
 }
 
 impl Lifecycle {

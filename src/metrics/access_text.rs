@@ -23,7 +23,8 @@ const CLASSES: [u8; 256] = {
     while byte < classes.len() {
         classes[byte] = match byte {
             0..0x20 | 0x22 | 0x5C | 0x7F.. => ESCAPE,
-            0x25 | 0x5F => CREDENTIAL,
+            // '%', '_', and the 'J' of base64 that begins as JSON does.
+            0x25 | 0x4A | 0x5F => CREDENTIAL,
             0x23 | 0x3F => QUERY,
             _ => 0,
         };
@@ -101,9 +102,25 @@ fn clipped(text: &[u8]) -> (&[u8], bool) {
     (text.get(..end).unwrap_or(text), true)
 }
 
+/// Does it hold a text of base64 that begins as JSON does (`{"`): a JWT, which may have an app key in it, or a bundle?
+fn holds_encoded_object(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"eyJ").any(|at| {
+        let word = text.get(at..).unwrap_or_default().iter().take(ENCODED_OBJECT);
+        word.filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+')).count() == ENCODED_OBJECT
+    })
+}
+
+/// Characters of it that are no chance.
+const ENCODED_OBJECT: usize = 16;
+
+/// Does it hold a credential of ours, or what may carry one?
+fn holds_credential(text: &[u8]) -> bool {
+    holds_prefix(text) || holds_encoded_object(text)
+}
+
 /// Does it hold `kg_`, `kga_`, `kgs_`, `kgt_`, `kgr_` or `kgo_`, percent-encoded or not, where a word begins?
 /// A harmless word that happens to look so is the price.
-fn holds_credential(text: &[u8]) -> bool {
+fn holds_prefix(text: &[u8]) -> bool {
     #[derive(Clone, Copy)]
     enum Seen {
         WordStart,
@@ -213,6 +230,9 @@ mod tests {
             ("/kg/kgx_1/bkg_1/KG_1/k_g", "/kg/kgx_1/bkg_1/KG_1/k_g"),
             ("/100%/a_b/%zz", "/100%/a_b/%zz"),
             ("//", "//"),
+            ("/a/token%3Fjwt=eyJhbGciOiJIUzI1NiJ9.eyJhcHBrZXkiOiJr.c2ln/b", "/a/[redacted]/b"),
+            ("/eyJ1cmwiOiJodHRwOi8v+x=", "/[redacted]"),
+            ("/JSON/eyJ/eyJonathan", "/JSON/eyJ/eyJonathan"),
             ("/a#kg_1", "/a"),
         ] {
             assert_eq!(logged(path_text, path.as_bytes()), wanted);

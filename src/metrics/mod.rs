@@ -193,6 +193,56 @@ words! {
 }
 
 words! {
+    /// How a token exchange ended.
+    ExchangeOutcome {
+        /// Tokens were given.
+        Granted = "granted",
+        /// Another method than POST.
+        Method = "method",
+        /// The path was nearly that of an endpoint.
+        NotHere = "not_here",
+        /// The body was too long.
+        TooLarge = "too_large",
+        /// The body did not come in time.
+        TooSlow = "too_slow",
+        /// The body was not what the endpoint takes.
+        Malformed = "malformed",
+        /// Forged, unknown or malformed credentials.
+        NotProven = "not_proven",
+        /// The same, from an address that had to wait.
+        Slowed = "slowed",
+        /// The app key held, the shared secret was an old one.
+        OutdatedSecret = "outdated_secret",
+        /// The key is disabled.
+        KeyDisabled = "key_disabled",
+        /// The key has expired.
+        KeyExpired = "key_expired",
+        /// A claim was missing or wrong.
+        Claims = "claims",
+        /// `iat` was not of now.
+        ClockSkew = "clock_skew",
+        /// Not from this address.
+        NetworkNotAllowed = "network_not_allowed",
+        /// The JWT was seen before.
+        Replayed = "replayed",
+        /// Too many JWTs of one key.
+        TooMany = "too_many",
+        /// The refresh token was over or revoked.
+        SessionEnded = "session_ended",
+        /// A refresh token of before a regeneration.
+        OutdatedToken = "outdated_token",
+        /// The node could not decide.
+        NoLease = "no_lease",
+        /// The generation has no key to sign with yet.
+        NoSigningKey = "no_signing_key",
+        /// Too many exchanges at a time, or JWTs that are remembered.
+        Busy = "busy",
+        /// The client went away before its body was there.
+        Gone = "gone",
+    }
+}
+
+words! {
     /// What a node asked of the store.
     StoreOperation {
         /// To load all keys and secrets.

@@ -68,6 +68,8 @@ families! {
         "Requests that keygate answered itself instead of forwarding them.";
     REQUEST_DURATION: Histogram "keygate_request_duration_seconds" ["route"]
         "Time from the first byte of a request to the end of its response.";
+    TOKEN_EXCHANGES: Counter "keygate_token_exchanges_total" ["outcome"]
+        "Requests to the endpoints of the token exchange.";
     UPSTREAM_DURATION: Histogram "keygate_upstream_duration_seconds" ["upstream"]
         "Time from choosing a server to the head of its response.";
     UPSTREAM_FAILURES: Counter "keygate_upstream_failures_total" ["upstream", "kind"]
@@ -131,6 +133,9 @@ families! {
 /// The value of `route` for requests that matched no route, or were refused before one was looked for.
 pub const NO_ROUTE: &str = "none";
 
+/// The value of `route` for requests to the endpoints of the token exchange.
+pub const TOKEN_EXCHANGE: &str = "token_exchange";
+
 /// Upper bounds in seconds of the buckets of request and upstream times: 100 µs to 1 minute.
 pub const LATENCY_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -149,7 +154,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::{
-        Alarm, Decision, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation, UpstreamFailure,
+        Alarm, Decision, ExchangeOutcome, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation,
+        UpstreamFailure,
     };
 
     const BEGIN: &str = "<!-- begin: made from src/metrics/names.rs -->\n";
@@ -165,10 +171,16 @@ mod tests {
         };
     }
 
-    /// What the values of a label are. `kind` has two meanings.
+    /// What the values of a label are. `kind` and `outcome` have two meanings.
     fn label_values() -> Vec<(&'static str, String)> {
         vec![
-            ("route", format!("host and path of a `[[route]]`; `{NO_ROUTE}` where none was found or looked for")),
+            (
+                "route",
+                format!(
+                    "host and path of a `[[route]]`; `{NO_ROUTE}` where none was found or looked for; `{TOKEN_EXCHANGE}` at \
+                     its endpoints"
+                ),
+            ),
             ("method", values!(MethodClass)),
             ("decision", values!(Decision)),
             ("status", values!(StatusClass)),
@@ -189,7 +201,16 @@ mod tests {
             ("state", "`active`, `disabled`".to_owned()),
             ("operation", values!(StoreOperation)),
             ("result", values!(ReloadResult)),
-            ("outcome", values!(LoginOutcome)),
+            (
+                "outcome",
+                format!(
+                    "of `{}`: {}; of `{}`: {}",
+                    ADMIN_LOGINS.name,
+                    values!(LoginOutcome),
+                    TOKEN_EXCHANGES.name,
+                    values!(ExchangeOutcome)
+                ),
+            ),
             ("version", "of keygate".to_owned()),
         ]
     }

@@ -11,7 +11,7 @@ use pingora_prometheus::prometheus::{
 use super::names::{self, Family};
 use super::process::ProcessFigures;
 use super::series::{Live, RequestMetrics, ServerHealth, UpstreamMetrics};
-use super::{Alarm, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation};
+use super::{Alarm, ExchangeOutcome, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation};
 use crate::credential::{KeyState, Role};
 
 /// Why metrics could not be set up.
@@ -68,6 +68,7 @@ pub struct Metrics {
     alarms: Box<[IntCounter]>,
     admin_requests: IntCounterVec,
     admin_logins: Box<[IntCounter]>,
+    exchanges: Box<[IntCounter]>,
     routes: Live<String, RequestMetrics>,
     upstreams: Live<String, UpstreamMetrics>,
     servers: Live<(String, String), ServerHealth>,
@@ -112,6 +113,7 @@ impl Metrics {
                 IntCounterVec::new(names::ADMIN_REQUESTS.opts(), names::ADMIN_REQUESTS.labels)?,
             )?,
             admin_logins: counters(registry, &names::ADMIN_LOGINS, LoginOutcome::ALL.iter().map(|o| o.as_str()))?,
+            exchanges: counters(registry, &names::TOKEN_EXCHANGES, ExchangeOutcome::ALL.iter().map(|o| o.as_str()))?,
             routes: registered(registry, Live::new(&[names::REQUESTS, names::REQUEST_DURATION])?)?,
             upstreams: registered(
                 registry,
@@ -177,6 +179,11 @@ impl Metrics {
     /// Counts a login at the admin plane.
     pub fn admin_login(&self, outcome: LoginOutcome) {
         count(&self.admin_logins, outcome.index());
+    }
+
+    /// Counts a token exchange.
+    pub fn exchanged(&self, outcome: ExchangeOutcome) {
+        count(&self.exchanges, outcome.index());
     }
 
     /// A change was applied `took` after it was seen.

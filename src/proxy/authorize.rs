@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::clock::Clock;
 use crate::config::resolved::Demand;
-use crate::credential::{Policy, Role};
+use crate::credential::{Policy, Role, TokenKind};
 use crate::fleet::lease::LeaseGate;
 use crate::keyring::{Found, Keyring, NotProven, Verdict};
 use crate::proxy::head::Head;
@@ -65,6 +65,8 @@ pub struct Authority<'k> {
     pub lease: &'k LeaseGate,
     /// For expiry and lease.
     pub clock: &'k dyn Clock,
+    /// Access tokens are credentials: `[token_exchange]` is configured.
+    pub takes_tokens: bool,
 }
 
 /// Decides about one request. `resolved` is what an odd path on a lenient route might be taken for.
@@ -89,7 +91,12 @@ pub fn authorize<'k>(
         Presented::Misplaced => return Err((Rejection::InvalidCredential(NotProvenReason::Malformed), None)),
     };
     let entry = authority.lease.enter();
-    let verdict = authority.keyring.verify(presented, authority.clock);
+    let verdict = match presented {
+        [b'k', b'g', b't', b'_', ..] if authority.takes_tokens => {
+            authority.keyring.verify_token(TokenKind::Access, presented, authority.clock).0
+        }
+        _ => authority.keyring.verify(presented, authority.clock),
+    };
     // After the verification: whatever it rested on was in force at this moment, or the node may not say
     // anything about keys, good or bad.
     if !authority.lease.holds(entry, authority.clock.boot()) {
@@ -134,6 +141,7 @@ fn refusal<'k>(keyring: &Keyring, verdict: Verdict<'k>) -> (Rejection, Option<Fo
                 NotProven::Malformed => NotProvenReason::Malformed,
                 NotProven::Unknown => NotProvenReason::Unknown,
                 NotProven::Forged => NotProvenReason::Forged,
+                NotProven::Outdated => NotProvenReason::Outdated,
             }),
             None,
         ),
@@ -146,6 +154,8 @@ fn refusal<'k>(keyring: &Keyring, verdict: Verdict<'k>) -> (Rejection, Option<Fo
         }
         Verdict::Disabled(found) => (Rejection::KeyDisabled, Some(found)),
         Verdict::Expired(found) => (Rejection::KeyExpired, Some(found)),
+        Verdict::TokenExpired(found) => (Rejection::TokenExpired, Some(found)),
+        Verdict::TokenRevoked(found) => (Rejection::TokenRevoked, Some(found)),
         // Never asked for: the caller has taken it out.
         Verdict::Proven(found) => (Rejection::Internal, Some(found)),
     }

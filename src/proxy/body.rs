@@ -83,11 +83,23 @@ impl Framing {
     /// # Errors
     /// [`Malformed`] at the first byte that cannot be; the framing is of no use afterwards.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        self.feed_with(bytes, |_| ())
+    }
+
+    /// The same; `content` is given what the body is without its coding, piece by piece.
+    ///
+    /// # Errors
+    /// As of [`Self::feed`].
+    pub fn feed_with(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, Malformed> {
         match self {
             Self::Done => Ok(0),
-            Self::Tunnel => Ok(bytes.len()),
+            Self::Tunnel => {
+                content(bytes);
+                Ok(bytes.len())
+            }
             Self::Length(left) => {
                 let (taken, rest) = take(*left, bytes.len());
+                content(bytes.get(..taken).unwrap_or_default());
                 *self = Self::of_length(rest);
                 Ok(taken)
             }
@@ -96,6 +108,7 @@ impl Framing {
                 while let Some(&byte) = bytes.get(at) {
                     if let Chunk::Data(left) = *chunk {
                         let (taken, rest) = take(left, bytes.len() - at);
+                        content(bytes.get(at..at + taken).unwrap_or_default());
                         at += taken;
                         *chunk = if rest == 0 { Chunk::DataCr } else { Chunk::Data(rest) };
                         continue;
@@ -188,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the body ends at the same place.
+        /// However the bytes are cut, the body ends at the same place, and its content is the same.
         #[test]
         fn cuts_do_not_matter(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
                               cuts in prop::collection::vec(1usize..9, 1..200)) {
@@ -201,13 +214,14 @@ mod tests {
             body.extend_from_slice(b"0\r\n\r\n");
             let length = body.len();
             body.extend_from_slice(b"GET / HTTP/1.1\r\n");
-            let (mut framing, mut at) = (Framing::CHUNKED, 0);
+            let (mut framing, mut at, mut content) = (Framing::CHUNKED, 0, Vec::new());
             for cut in cuts.iter().cycle() {
                 let piece = &body[at..(at + cut).min(body.len())];
-                at += framing.feed(piece).unwrap();
+                at += framing.feed_with(piece, |data| content.extend_from_slice(data)).unwrap();
                 if framing.is_done() || at == body.len() { break; }
             }
             prop_assert_eq!(at, length);
+            prop_assert_eq!(content, chunks.concat());
         }
 
         #[test]

@@ -28,6 +28,7 @@ use crate::proxy::reject::Rejection;
 use crate::proxy::route::Route;
 use crate::proxy::stream::ClientStream;
 use crate::proxy::telemetry::{Refused, Request};
+use crate::proxy::token_exchange::{self, Asked};
 use crate::proxy::waiting::{LINGER, Waited, linger, stopped, wait, write};
 use crate::proxy::{path, request_id};
 
@@ -49,6 +50,8 @@ enum Step {
     More,
     /// Write the answer that is in the buffer; close afterwards, or not.
     Answer { close: bool },
+    /// It is for the token exchange.
+    Ask(Box<Asked>),
     /// The forwarded head is in the buffer, and this goes with it.
     Forward { exchange: Box<Exchange>, head_length: usize, framing: Framing },
 }
@@ -126,6 +129,13 @@ impl Front {
                     stream.skip(session.head_length);
                     (session.began, session.seen) = (None, 0);
                 }
+                Step::Ask(asked) => {
+                    if !self.ask(&mut session, &mut stream, *asked).await {
+                        linger(&mut stream).await;
+                        return;
+                    }
+                    (session.began, session.seen) = (None, 0);
+                }
                 Step::Forward { exchange, head_length, framing } => {
                     let max_body = exchange.live.limits.max_body;
                     stream.begin(head_length, framing, max_body, &mut session.out);
@@ -139,6 +149,14 @@ impl Front {
                 }
             }
         }
+    }
+
+    /// Lets the token exchange answer. `false`: the connection is to be closed.
+    async fn ask(&self, session: &mut Session, stream: &mut ClientStream, asked: Asked) -> bool {
+        let live = Arc::clone(&asked.live);
+        let Some(endpoints) = &live.token_endpoints else { return false };
+        let _in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
+        token_exchange::serve(&self.gateway, stream, &mut session.out, asked, endpoints).await
     }
 
     /// Lets the general lane do one exchange. `None`: the connection is closed.
@@ -187,6 +205,22 @@ impl Front {
         let peer_is_trusted = live.trusts(session.peer);
         let client = forward::client_address(head, session.peer, &live.trusted_proxies);
         let request = self.request(session, head, client, peer_is_trusted);
+        if let Some(endpoints) = &live.token_endpoints
+            && let Some(endpoint) = endpoints.find(head)
+        {
+            return Step::Ask(Box::new(Asked {
+                endpoint,
+                is_refresh: head.path == endpoints.settings.refresh_path.as_bytes(),
+                head_length: head.length,
+                framing: head.framing,
+                expects_continue: head.expects_continue,
+                head_only: head.method == b"HEAD",
+                close: head.close,
+                method: head.method.into(),
+                request,
+                live: Arc::clone(live),
+            }));
+        }
         let Some(route) = live.routes.find(head.host, head.path) else {
             let rejection = route_fault(head).unwrap_or(Rejection::NoRoute);
             return self.refuse(session, live, head, &request, None, None, &rejection);
@@ -198,7 +232,7 @@ impl Front {
         let mut basic = [0; BASIC_MAX];
         let claims = forward::claims(head, &mut basic);
         let admission =
-            match authorize(self.gateway.authority(), route, head, resolved.as_deref(), claims.presented, client) {
+            match authorize(self.gateway.authority(live), route, head, resolved.as_deref(), claims.presented, client) {
                 Ok(admission) => admission,
                 Err((rejection, found)) => {
                     let key = found.map(|found| found.index);

@@ -9,13 +9,15 @@ use ipnet::IpNet;
 
 use crate::clock::Clock;
 use crate::config::resolved::{Config, Limits};
+use crate::exchange::Exchanges;
 use crate::fleet::lease::LeaseGate;
 use crate::keyring::Keyring;
 use crate::metrics::series::RequestMetrics;
-use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::metrics::{Metrics, UpstreamMetrics, names};
 use crate::proxy::authorize::Authority;
 use crate::proxy::route::Routes;
 use crate::proxy::telemetry::Telemetry;
+use crate::proxy::token_exchange::TokenEndpoints;
 use crate::proxy::upstream::{self, Upstream, UpstreamError};
 
 /// What a reload replaces, whole.
@@ -33,6 +35,8 @@ pub struct Live {
     pub route_metrics: Vec<Arc<RequestMetrics>>,
     /// By [`Upstream::index`].
     pub upstream_metrics: Vec<Arc<UpstreamMetrics>>,
+    /// Where it is configured.
+    pub token_endpoints: Option<TokenEndpoints>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -54,6 +58,10 @@ impl Live {
     pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, LiveError> {
         let upstreams = upstream::all(&config.upstreams)?;
         let route_metrics: Result<_, _> = config.routes.iter().map(|r| metrics.route(&r.label())).collect();
+        let token_endpoints = config.token_exchange.clone().map(|settings| {
+            let metrics = metrics.route(names::TOKEN_EXCHANGE)?;
+            Ok::<_, LiveError>(TokenEndpoints { settings, metrics })
+        });
         let upstream_metrics: Result<_, _> = config.upstreams.iter().map(|u| metrics.upstream(&u.name)).collect();
         Ok(Self {
             routes: Routes::new(&config.routes, &upstreams),
@@ -62,6 +70,7 @@ impl Live {
             limits: config.server.limits.clone(),
             route_metrics: route_metrics?,
             upstream_metrics: upstream_metrics?,
+            token_endpoints: token_endpoints.transpose()?,
         })
     }
 
@@ -86,6 +95,8 @@ pub struct Gateway {
     pub telemetry: Telemetry,
     /// Random, one a process: the first half of request ids.
     pub process_id: u64,
+    /// What the token exchange remembers.
+    pub exchanges: Exchanges,
     draining: AtomicBool,
     connections: AtomicUsize,
     connections_ever: AtomicU64,
@@ -102,7 +113,9 @@ impl Gateway {
         telemetry: Telemetry,
         process_id: u64,
     ) -> Self {
+        let exchanges = Exchanges::new(Arc::clone(&keyring), Arc::clone(&lease), Arc::clone(&clock));
         Self {
+            exchanges,
             keyring,
             lease,
             clock,
@@ -117,8 +130,9 @@ impl Gateway {
 
     /// What decisions rest on.
     #[must_use]
-    pub fn authority(&self) -> Authority<'_> {
-        Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock }
+    pub fn authority(&self, live: &Live) -> Authority<'_> {
+        let takes_tokens = live.token_endpoints.is_some();
+        Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock, takes_tokens }
     }
 
     /// From now on answers say that their connection is closed, where nothing more was read from it.

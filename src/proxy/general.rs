@@ -238,7 +238,7 @@ impl ProxyHttp for General {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         let outcome = Outcome {
             status,
-            rejection: exchange.rejection.as_ref(),
+            reason: exchange.rejection.as_ref().map(Rejection::reason),
             bytes_in: client_stream(session).map_or(0, ClientStream::body_bytes),
             bytes_out: session.body_bytes_sent() as u64,
             server: exchange.server,

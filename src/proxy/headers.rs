@@ -233,7 +233,9 @@ pub fn in_api_key(value: &[u8]) -> Presented<'_> {
 
 /// A credential of ours and nothing else: no byte that separates two readings of a value.
 fn is_one(value: &[u8]) -> bool {
-    credential::is_ours(value) && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+    value.first() == Some(&b'k')
+        && credential::is_ours(value)
+        && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
 /// Fewer characters than any credential of ours has: shorter words with its prefix are somebody's names.
@@ -245,10 +247,12 @@ fn holds_ours(value: &[u8]) -> bool {
         let word = value.get(at..).unwrap_or_default().iter().take(SHORTEST);
         word.filter(|b| b.is_ascii_alphanumeric() || **b == b'_').count() == SHORTEST
     };
-    memchr::memchr_iter(b'k', value).any(|at| {
-        let inside = at > 0 && value.get(at - 1).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        !inside && credential::is_ours(value.get(at..).unwrap_or_default()) && is_long(at)
-    })
+    memchr::memmem::find(value, credential::BUNDLE_START.as_bytes()).is_some()
+        || memchr::memchr_iter(b'k', value).any(|at| {
+            let inside =
+                at > 0 && value.get(at - 1).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+            !inside && credential::is_ours(value.get(at..).unwrap_or_default()) && is_long(at)
+        })
 }
 
 /// The name of the admin plane's cookie, without the prefix that it has with TLS.
@@ -318,6 +322,12 @@ mod tests {
         ] {
             assert_eq!(find(&lenient), "Misplaced", "{lenient}");
         }
+        let bundle = format!("{}aHR0cA+/x==", credential::BUNDLE_START);
+        for spelling in
+            [format!("Bearer {bundle}"), bundle.clone(), format!("Token {bundle}"), format!("Bearer \"{bundle}\"")]
+        {
+            assert_eq!(find(&spelling), "Misplaced", "{spelling}");
+        }
         for foreign in ["Bearer pkg_abc", "Bearer abc-kg_x", "Bearer package", "Digest username=\"kg_somebody\""] {
             assert_eq!(find(foreign), "Absent", "{foreign}");
         }
@@ -330,6 +340,7 @@ mod tests {
         assert_eq!(find(&basic("kg_1_x:kg_1_x")), "one kg_1_x");
         assert_eq!(find(&basic("kg_1_x:kg_1_y")), "Conflicting");
         assert_eq!(find(&basic("user:password")), "Absent");
+        assert_eq!(find(&basic(&format!("user:{bundle}"))), "Misplaced");
         assert_eq!(find(&basic(&format!("kg_1_x:{}", "y".repeat(600)))), "Misplaced");
         assert_eq!(find("Basic kg_1"), "Misplaced");
         assert_eq!(find(&basic(" kg_1_x:")), "Misplaced");

@@ -20,5 +20,6 @@ pub mod request_id;
 pub mod route;
 pub mod stream;
 pub mod telemetry;
+pub mod token_exchange;
 pub mod upstream;
 pub mod waiting;

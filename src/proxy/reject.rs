@@ -49,6 +49,10 @@ pub enum Rejection {
     KeyDisabled,
     /// Proven; expired.
     KeyExpired,
+    /// An access token that is over.
+    TokenExpired,
+    /// An access token of before its key was rolled, disabled or restricted.
+    TokenRevoked,
     /// Proven; READONLY, and the request needs ADMIN.
     RoleTooLow,
     /// Proven; not from this address.
@@ -80,6 +84,8 @@ pub enum NotProvenReason {
     Unknown,
     /// MAC or digest do not hold.
     Forged,
+    /// A token of a generation that is not in force.
+    Outdated,
 }
 
 /// What is told of one kind of rejection.
@@ -92,7 +98,7 @@ struct Kind {
 
 impl Rejection {
     /// Every reason, for the metric's handles and the docs.
-    pub const REASONS: [&'static str; 29] = [
+    pub const REASONS: [&'static str; 32] = [
         "malformed_head",
         "head_too_large",
         "too_many_headers",
@@ -109,9 +115,12 @@ impl Rejection {
         "malformed",
         "unknown",
         "forged",
+        "outdated_token",
         "stale_secret",
         "key_disabled",
         "key_expired",
+        "token_expired",
+        "token_revoked",
         "role_too_low",
         "network_not_allowed",
         "route_not_allowed",
@@ -144,19 +153,22 @@ impl Rejection {
             Self::InvalidCredential(NotProvenReason::Malformed) => 13,
             Self::InvalidCredential(NotProvenReason::Unknown) => 14,
             Self::InvalidCredential(NotProvenReason::Forged) => 15,
-            Self::StaleSecret { .. } => 16,
-            Self::KeyDisabled => 17,
-            Self::KeyExpired => 18,
-            Self::RoleTooLow => 19,
-            Self::NetworkNotAllowed => 20,
-            Self::RouteNotAllowed => 21,
-            Self::NoLease => 22,
-            Self::NoUpstream => 23,
-            Self::UpstreamFailed => 24,
-            Self::UpstreamMalformed => 25,
-            Self::UpstreamTimeout => 26,
-            Self::Overloaded => 27,
-            Self::Internal => 28,
+            Self::InvalidCredential(NotProvenReason::Outdated) => 16,
+            Self::StaleSecret { .. } => 17,
+            Self::KeyDisabled => 18,
+            Self::KeyExpired => 19,
+            Self::TokenExpired => 20,
+            Self::TokenRevoked => 21,
+            Self::RoleTooLow => 22,
+            Self::NetworkNotAllowed => 23,
+            Self::RouteNotAllowed => 24,
+            Self::NoLease => 25,
+            Self::NoUpstream => 26,
+            Self::UpstreamFailed => 27,
+            Self::UpstreamMalformed => 28,
+            Self::UpstreamTimeout => 29,
+            Self::Overloaded => 30,
+            Self::Internal => 31,
         }
     }
 
@@ -193,6 +205,8 @@ impl Rejection {
             }
             Self::KeyDisabled => (401, "key-disabled", "The API key is disabled"),
             Self::KeyExpired => (401, "key-expired", "The API key has expired"),
+            Self::TokenExpired => (401, "token-expired", "The access token has expired"),
+            Self::TokenRevoked => (401, "token-revoked", "The access token was revoked"),
             Self::RoleTooLow => (403, "insufficient-role", "The API key's role does not allow this request"),
             Self::NetworkNotAllowed => (403, "network-not-allowed", "The API key may not be used from this address"),
             Self::RouteNotAllowed => (403, "route-not-allowed", "The API key may not be used on this route"),
@@ -218,6 +232,10 @@ impl Rejection {
                 "The API key is encoded with shared secret version {sent}; the current version is {current}. Encode \
                  its app key with the current shared secret."
             ),
+            Self::TokenExpired => "Refresh it, or exchange a new JWT.".to_owned(),
+            Self::TokenRevoked => {
+                "Its API key was rolled, disabled or restricted after it was made. Exchange a new JWT.".to_owned()
+            }
             Self::RoleTooLow => "The API key has the role READONLY; this request needs ADMIN.".to_owned(),
             _ => return None,
         })
@@ -236,6 +254,12 @@ impl Rejection {
             }
             Self::KeyExpired => {
                 "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"the API key has expired\""
+            }
+            Self::TokenExpired => {
+                "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"the access token has expired\""
+            }
+            Self::TokenRevoked => {
+                "Bearer realm=\"keygate\", error=\"invalid_token\", error_description=\"the access token was revoked\""
             }
             Self::RoleTooLow => "Bearer realm=\"keygate\", error=\"insufficient_scope\", scope=\"ADMIN\"",
             _ => return None,
@@ -332,7 +356,7 @@ mod tests {
 
     /// One of each reason, in the order of [`Rejection::REASONS`].
     fn all() -> Vec<Rejection> {
-        use NotProvenReason::{Forged, Malformed, Unknown};
+        use NotProvenReason::{Forged, Malformed, Outdated, Unknown};
         vec![
             Rejection::MalformedHead("A line does not end with CR LF."),
             Rejection::HeadTooLarge,
@@ -350,9 +374,12 @@ mod tests {
             Rejection::InvalidCredential(Malformed),
             Rejection::InvalidCredential(Unknown),
             Rejection::InvalidCredential(Forged),
+            Rejection::InvalidCredential(Outdated),
             Rejection::StaleSecret { sent: 6, current: 7 },
             Rejection::KeyDisabled,
             Rejection::KeyExpired,
+            Rejection::TokenExpired,
+            Rejection::TokenRevoked,
             Rejection::RoleTooLow,
             Rejection::NetworkNotAllowed,
             Rejection::RouteNotAllowed,
@@ -400,8 +427,8 @@ mod tests {
 
     #[test]
     fn the_unproven_are_told_alike() {
-        let told = [NotProvenReason::Malformed, NotProvenReason::Unknown, NotProvenReason::Forged]
-            .map(|r| Rejection::InvalidCredential(r).problem("x").body);
+        use NotProvenReason::{Forged, Malformed, Outdated, Unknown};
+        let told = [Malformed, Unknown, Forged, Outdated].map(|r| Rejection::InvalidCredential(r).problem("x").body);
         assert!(told.iter().all(|body| *body == told[0]));
     }
 }

@@ -17,6 +17,7 @@ use pingora_core::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zeroize::Zeroize as _;
 
 use crate::proxy::body::Framing;
 use crate::proxy::reject::Rejection;
@@ -132,6 +133,15 @@ impl ClientStream {
     /// Throws away a refused request's head; what follows is the next request.
     pub fn skip(&mut self, head_length: usize) {
         self.start += head_length.min(self.pending().len());
+    }
+
+    /// The same for bytes that hold a secret: none of them is left behind.
+    pub fn erase(&mut self, length: usize) {
+        let end = (self.start + length).min(self.end);
+        if let Some(bytes) = self.input.get_mut(self.start..end) {
+            bytes.zeroize();
+        }
+        self.start = end;
     }
 
     /// Throws away all that came.

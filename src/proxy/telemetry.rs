@@ -7,11 +7,13 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::clock::{BootTime, Clock, WallTime};
+use crate::exchange::Answer;
 use crate::keyring::Keyring;
 use crate::metrics::series::RequestMetrics;
-use crate::metrics::{AccessLog, Decision, Entry, EntryKey, MethodClass, Metrics, StatusClass};
+use crate::metrics::{AccessLog, Decision, Entry, EntryKey, ExchangeOutcome, MethodClass, Metrics, StatusClass, names};
 use crate::proxy::general::Exchange;
 use crate::proxy::reject::Rejection;
+use crate::proxy::token_exchange::{Asked, TokenEndpoints};
 
 /// What is known of a request from its beginning.
 #[derive(Clone, Debug)]
@@ -30,11 +32,11 @@ pub struct Request {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+pub struct Outcome {
     /// Status code; 0: the client was gone before there was one.
     pub status: u16,
-    /// Why it was refused.
-    pub rejection: Option<&'a Rejection>,
+    /// Why it was refused, as in metrics.
+    pub reason: Option<&'static str>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the response's body.
@@ -76,14 +78,14 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Counts and logs an exchange that had a permit.
-    pub fn served(&self, exchange: &Exchange, method: &[u8], target: &[u8], outcome: &Outcome<'_>) {
-        let decision = match (outcome.rejection, exchange.permit.key()) {
+    pub fn served(&self, exchange: &Exchange, method: &[u8], target: &[u8], outcome: &Outcome) {
+        let decision = match (exchange.rejection.as_ref(), exchange.permit.key()) {
             (Some(_), _) => Decision::Refused,
             (None, Some(_)) => Decision::Admitted,
             (None, None) => Decision::Public,
         };
         let took = self.clock.boot().since(exchange.request.began);
-        if let Some(rejection) = outcome.rejection {
+        if let Some(rejection) = &exchange.rejection {
             self.metrics.refused(rejection.index());
         }
         if let Some(metrics) = exchange.live.route_metrics.get(exchange.route.index) {
@@ -119,7 +121,7 @@ impl Telemetry {
             };
             let outcome = Outcome {
                 status: rejection.status(),
-                rejection: Some(rejection),
+                reason: Some(rejection.reason()),
                 bytes_in: 0,
                 bytes_out,
                 server: None,
@@ -129,7 +131,35 @@ impl Telemetry {
         }
     }
 
-    fn log(&self, log: &AccessLog, request: &Request, line: Line<'_>, outcome: &Outcome<'_>) {
+    /// Counts and logs a request to the token exchange.
+    pub fn exchanged(&self, asked: &Asked, endpoints: &TokenEndpoints, answer: &Answer, bytes_in: u64) {
+        let took = self.clock.boot().since(asked.request.began);
+        self.metrics.exchanged(answer.outcome);
+        let is_granted = answer.outcome == ExchangeOutcome::Granted;
+        let decision = if is_granted { Decision::Admitted } else { Decision::Refused };
+        endpoints.metrics.record(MethodClass::of(&asked.method), decision, StatusClass::of(answer.status), took);
+        let Some(log) = &self.access_log else { return };
+        let line = Line {
+            method: &asked.method,
+            target: endpoints.path(asked).as_bytes(),
+            decision,
+            took,
+            slot: answer.slot,
+            route: Some(names::TOKEN_EXCHANGE),
+            upstream: None,
+        };
+        let outcome = Outcome {
+            status: answer.status,
+            reason: (!is_granted).then(|| answer.outcome.as_str()),
+            bytes_in,
+            bytes_out: answer.body.expose().len() as u64,
+            server: None,
+            upstream_duration: None,
+        };
+        self.log(log, &asked.request, line, &outcome);
+    }
+
+    fn log(&self, log: &AccessLog, request: &Request, line: Line<'_>, outcome: &Outcome) {
         let slot = line.slot.and_then(|index| self.keyring.slot(index));
         let record = slot.map(crate::keyring::Slot::record);
         let id = slot.map(|slot| slot.id().text());
@@ -150,7 +180,7 @@ impl Telemetry {
             path: line.target,
             status: outcome.status,
             decision: line.decision,
-            reason: outcome.rejection.map(Rejection::reason),
+            reason: outcome.reason,
             key,
             route: line.route,
             upstream: line.upstream,
