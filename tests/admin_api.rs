@@ -239,7 +239,7 @@ fn reading_the_shared_secret_is_audited_and_counting_is_not() {
 fn a_revocation_can_be_answered_before_the_nodes_have_confirmed() {
     let plane = Plane::start();
     let (key, _) = working_key(&plane, "app");
-    plane.node.pause();
+    crate::fleet::pause_outside_of_transactions(&plane.node, &plane);
     // The paused node answers nothing itself: the command line is another writer.
     let answer = plane.cli(&["--output", "json", "key", "disable", "app", "--yes", "--no-wait"]);
     plane.node.resume();

@@ -266,7 +266,7 @@ fn what_is_not_there_yet_is_refused_with_a_clear_message() {
     let good = Config::in_front_of(&upstream).text("run");
     for (from, to) in [
         ("sqlite:keygate.db", "postgres://localhost/keygate"),
-        ("[store]", "[token_exchange]\nshortname = \"a\"\n[store]"),
+        ("[store]", "[rate_limit]\nrequests = 5\n[store]"),
         ("[store]", "[server.tls]\n[store]"),
         ("listen = [\"127.0.0.1:0\"]", "listen = [\"unix:/run/x.sock\"]"),
     ] {

@@ -7,7 +7,7 @@
 //! | `tls` | certificates, read again at each reload |
 //! | `envelope` | what holds for every request: id, Host, deadline, panics, header fields, metrics |
 //! | `auth` | who asks: tokens, sessions, where a browser's request comes from |
-//! | `throttle`, `host` | slowing failed logins; the names that we answer to |
+//! | `host` | the names that we answer to |
 //! | `extract`, `problem` | what requests carry, read strictly; refusals |
 //! | `state` | what all share |
 //! | `session`, `api_keys`, `shared_secret`, `revisions`, `nodes`, `audit`, `operators` | the endpoints, a file a group |
@@ -38,7 +38,6 @@ pub mod shared_secret;
 pub mod state;
 #[cfg(test)]
 pub mod test_rig;
-pub mod throttle;
 pub mod tls;
 pub mod view;
 

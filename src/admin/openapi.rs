@@ -83,7 +83,7 @@ pub fn routes() -> OpenApiRouter<Arc<Admin>> {
     responses((status = 200, description = "An OpenAPI document.", body = Object)),
 )]
 async fn get(_: Viewer, State(admin): State<Arc<Admin>>, _: NoParameters) -> Response {
-    view::ok(&document(&(admin.route_labels)()))
+    view::ok(&document(&admin.in_force.load().route_labels))
 }
 
 /// The description with these labels of routes.

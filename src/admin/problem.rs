@@ -165,7 +165,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let (status, name) = match &error {
             StoreError::NameTaken(_) | StoreError::OperatorNameTaken(_) => (StatusCode::CONFLICT, "name-taken"),
-            StoreError::VersionConflict { .. } => (StatusCode::CONFLICT, "version-conflict"),
+            StoreError::VersionConflict { .. } | StoreError::SecretsChanged => {
+                (StatusCode::CONFLICT, "version-conflict")
+            }
             StoreError::LastAdmin => (StatusCode::CONFLICT, "last-admin"),
             StoreError::Changed(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
             StoreError::NoSuchKey(_) | StoreError::NoSuchOperator(_) | StoreError::NoSuchRevision { .. } => {

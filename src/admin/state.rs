@@ -5,14 +5,15 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::problem::{Answer, Problem};
-use super::throttle::Throttle;
 use crate::config::resolved;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
+use crate::throttle::Throttle;
 
 /// The state of the admin plane.
 pub struct Admin {
@@ -22,13 +23,33 @@ pub struct Admin {
     pub settings: resolved::Admin,
     /// Where people reach the page.
     pub origin: Origin,
-    /// The labels of the routes that are in force.
-    pub route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What else of the configuration is asked for.
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// Requests and logins are counted here.
     pub metrics: Arc<Metrics>,
     /// Who failed to log in too often.
     pub throttle: Throttle,
     long_reads: Arc<Semaphore>,
+}
+
+/// Of the configuration in force, what a reload may change and the plane asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// The labels of the routes.
+    pub route_labels: Vec<String>,
+    /// What goes into bundles; `None`: there are none.
+    pub token_exchange: Option<resolved::TokenExchange>,
+}
+
+impl InForce {
+    /// That of a whole configuration.
+    #[must_use]
+    pub fn of(config: &resolved::Config) -> Self {
+        Self {
+            route_labels: config.routes.iter().map(resolved::Route::label).collect(),
+            token_exchange: config.token_exchange.clone(),
+        }
+    }
 }
 
 /// Lists and counts that are read at a time: fewer than a store has connections for reading, or nobody else would be let
@@ -42,11 +63,11 @@ impl Admin {
         lifecycle: Lifecycle,
         settings: resolved::Admin,
         origin: Origin,
-        route_labels: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        in_force: Arc<ArcSwap<InForce>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (throttle, long_reads) = (Throttle::default(), Arc::new(Semaphore::new(LONG_READS)));
-        Self { lifecycle, settings, origin, route_labels, metrics, throttle, long_reads }
+        Self { lifecycle, settings, origin, in_force, metrics, throttle, long_reads }
     }
 
     /// Reads what may take long: a list that is searched, a count. Others wait meanwhile, also when whoever asked has

@@ -1,8 +1,10 @@
 //! For unit tests: the admin plane on a real store, asked without a socket. Time stands still until it is moved.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
@@ -11,14 +13,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower_service::Service as _;
 
-use super::state::{Admin, Connection, Origin};
+use super::state::{Admin, Connection, InForce, Origin};
 use crate::clock::{BootTime, FakeClock, WallTime};
 use crate::config::resolved;
-use crate::credential::{OperatorToken, SharedSecret};
+use crate::credential::OperatorToken;
 use crate::entropy::SystemEntropy;
 use crate::lifecycle::{Lifecycle, MasterKeys};
 use crate::metrics::{Metrics, Registry};
-use crate::store::seal::{MasterKey, Purpose};
+use crate::store::seal::MasterKey;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{Actor, Audit, Operator, OperatorRole};
 
@@ -85,8 +87,7 @@ impl Rig {
         let path = directory.path().join("keygate.db");
         let store = SqliteStore::create(&path, "store").await.unwrap();
         let key = MasterKey::generate(&SystemEntropy);
-        let secret = SharedSecret::generate(1.try_into().unwrap(), &SystemEntropy);
-        let sealed = key.seal(secret.expose().as_bytes(), "store", Purpose::SharedSecret, 1, &SystemEntropy);
+        let sealed = key.new_secret(NonZeroU32::MIN, "store", &SystemEntropy);
         let at = WallTime::from_millis(1_767_225_600_000);
         let actor = Actor { who: "cli:test".to_owned(), from: "local".to_owned() };
         let audit = Audit { actor: &actor, at, action: "x", subject: "1".to_owned(), detail: Value::Null };
@@ -115,8 +116,9 @@ impl Rig {
         change(&mut settings);
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry, &[]).unwrap());
-        let labels = Arc::new(|| vec!["/".to_owned(), "/public".to_owned()]);
-        let admin = Arc::new(Admin::new(lifecycle, settings, Origin::of(listen, false), labels, metrics));
+        let in_force = InForce { route_labels: ["/", "/public"].map(str::to_owned).into(), token_exchange: None };
+        let in_force = Arc::new(ArcSwap::from_pointee(in_force));
+        let admin = Arc::new(Admin::new(lifecycle, settings, Origin::of(listen, false), in_force, metrics));
         let router = super::router(Arc::clone(&admin));
         Self { admin, clock, registry, root, viewer, router, _directory: directory }
     }

@@ -33,6 +33,12 @@ pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
             "metrics": config.metrics.listen.map(|a| a.to_string()),
             "upstreams": config.upstreams.iter().map(|u| &u.name).collect::<Vec<_>>(),
             "routes": config.routes.iter().map(crate::config::resolved::Route::label).collect::<Vec<_>>(),
+            "token_exchange": config.token_exchange.as_ref().map(|exchange| json!({
+                "url": exchange.url,
+                "shortname": exchange.shortname,
+                "path": exchange.path,
+                "refresh_path": exchange.refresh_path,
+            })),
             "store": store,
             "lease": humantime::format_duration(config.store.lease).to_string(),
         }))?;
@@ -44,6 +50,10 @@ pub(super) fn run(context: &Context, _: &Arguments) -> anyhow::Result<Exit> {
         ("Admin on", config.admin.listen.map(|a| format!("{a}{has_tls}"))),
         ("Metrics on", config.metrics.listen.map(|a| a.to_string())),
         ("Routes", Some(routes(&config))),
+        (
+            "Tokens",
+            config.token_exchange.as_ref().map(|t| format!("{} and {} ({})", t.path, t.refresh_path, t.shortname)),
+        ),
         ("Store", Some(format!("{} (lease {})", store.display(), humantime::format_duration(config.store.lease)))),
         ("Master key", Some(master_key(&config.secrets))),
     ])?;

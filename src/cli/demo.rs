@@ -1,9 +1,11 @@
-//! `keygate demo`: a gateway in front of a small API of its own, with two keys, `curl` lines to try and the page.
+//! `keygate demo`: a gateway in front of a small API of its own, with two keys, a bundle, `curl` lines to try and the
+//! page.
 
 use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,11 +16,12 @@ use super::init::{self, Made};
 use super::output::line;
 use crate::admin::state::Origin;
 use crate::config::Config;
-use crate::credential::{KeyName, OperatorToken, Policy, Role};
+use crate::credential::{Bundle, KeyName, OperatorToken, Policy, Role};
 use crate::fleet::revoke::Wait;
 use crate::lifecycle::{Issued, LINK_AT_MOST, Lifecycle, NewApiKey};
 use crate::store::OperatorRole;
 
+mod token;
 mod upstream;
 
 /// Try keygate: a gateway in front of a small built-in API, with two keys, curl lines that work, and the page.
@@ -54,7 +57,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Ex
         .with_context(|| format!("cannot write {}", file.display()))?;
     let config = crate::config::load(&file)?;
     let made = block_on(prepare(context, &config, admin))?;
-    introduce(&made, &directory, &context.environment.executable, listen, metrics)?;
+    introduce(&made, &config, &directory, &context.environment.executable, listen, metrics)?;
     let master_keys = context.master_keys(&config)?;
     crate::app::serve(config, master_keys)?;
     Ok(Exit::Done)
@@ -138,6 +141,10 @@ path = "/public"
 upstream = "api"
 access = "public"
 
+[token_exchange]
+url = "http://{listen}"
+shortname = "demo"
+
 [store]
 url = "sqlite:keygate.db"
 
@@ -157,10 +164,16 @@ level = "warn"
     )
 }
 
+/// How far ahead of the clock the demonstration's JWT is dated. A gateway takes one that is 300 s off, either way: so
+/// it is good for about as long as the link to the page.
+const AHEAD: Duration = Duration::from_secs(290);
+
 /// What there is to try.
 struct Prepared {
     reader: Issued,
     admin: Issued,
+    /// What an integration makes of the reader's bundle.
+    jwt: String,
     /// The page.
     origin: Origin,
     /// Opens it once.
@@ -171,27 +184,31 @@ struct Prepared {
 async fn prepare(context: &Context, config: &Config, page: SocketAddr) -> anyhow::Result<Prepared> {
     init::prepare(context, config, &mut Made::default()).await?;
     let lifecycle = context.lifecycle(config).await?;
-    let reader = issue(&lifecycle, "demo-reader", Role::ReadOnly).await?;
-    let admin = issue(&lifecycle, "demo-admin", Role::Admin).await?;
+    let reader = issue(&lifecycle, config, "demo-reader", Role::ReadOnly).await?;
+    let admin = issue(&lifecycle, config, "demo-admin", Role::Admin).await?;
+    let bundle = Bundle::decode(reader.bundle.as_deref().map_or("", String::as_str))?;
+    let jwt = token::jwt(&bundle, context.clock.wall().plus(AHEAD), &context.entropy.hex128());
     let operators = lifecycle.store.operators().await?;
     let operator = operators.into_iter().find(|operator| operator.role == OperatorRole::Admin);
     let operator = operator.context("there is no operator with the role admin")?;
     let (login, _) = lifecycle.login_link(operator.id, LINK_AT_MOST, &actor()).await?;
-    Ok(Prepared { reader, admin, origin: Origin::of(page, false), login })
+    Ok(Prepared { reader, admin, jwt, origin: Origin::of(page, false), login })
 }
 
-async fn issue(lifecycle: &Lifecycle, name: &str, role: Role) -> anyhow::Result<Issued> {
-    let actor = actor();
+async fn issue(lifecycle: &Lifecycle, config: &Config, name: &str, role: Role) -> anyhow::Result<Issued> {
+    let (actor, exchange) = (actor(), config.token_exchange.as_ref());
     if let Some((key, _)) = lifecycle.store.key_named(name).await? {
-        return Ok(lifecycle.roll(key.id, None, &actor, Wait::Full).await?);
+        return Ok(lifecycle.roll(key.id, None, exchange, &actor, Wait::Full).await?);
     }
     let name: KeyName = name.parse()?;
     let description = "made by keygate demo".to_owned();
-    Ok(lifecycle.create(NewApiKey { name, description, role, policy: Policy::default() }, &actor).await?)
+    let new = NewApiKey { name, description, role, policy: Policy::default() };
+    Ok(lifecycle.create(new, exchange, &actor).await?)
 }
 
 fn introduce(
     made: &Prepared,
+    config: &Config,
     directory: &Directory,
     program: &Path,
     listen: SocketAddr,
@@ -212,6 +229,8 @@ The page      {origin}
 
 READONLY key  {reader}
 ADMIN key     {admin}
+Bundle        {bundle}
+  of the READONLY key, for integrations that exchange a signed token for an access token
 
 # 401: no key
 curl -i {url}/hello
@@ -223,6 +242,8 @@ curl -i -H 'Authorization: Bearer {reader}' -d name=tea {url}/items
 curl -i -H 'Authorization: Bearer {admin}' -d name=tea {url}/items
 # 200: a rule of the route says that this POST only reads
 curl -i -H 'Authorization: Bearer {reader}' -d q=tea {url}/search
+# 200: an access token, for a JWT that is signed with the bundle; once, within 9 minutes. It is sent as a key is
+curl -i {url}{exchange} -d '{{\"jwt\":\"{jwt}\"}}'
 # 200: a public route
 curl -i {url}/public/hello
 # metrics
@@ -233,6 +254,9 @@ curl -s http://{metrics}/metrics | grep ^keygate_
 {program} --config {file} secret regenerate
 
 Ctrl-C ends it{gone}.",
+        bundle = made.reader.bundle.as_deref().map_or("", String::as_str),
+        exchange = config.token_exchange.as_ref().map_or("", |exchange| &exchange.path),
+        jwt = made.jwt,
         origin = made.origin,
         program = for_shell(program),
         file = for_shell(&file),

@@ -1,6 +1,7 @@
 //! `keygate inspect`: what a credential is, and whether the gateway would admit it now, without showing secrets.
-//!
-//! The answer about admission comes from the gateway's own verification, on a keyring that holds this one key.
+//! Here is what the text says of itself; what the store says of it is in `look_up`.
+
+mod look_up;
 
 use std::path::PathBuf;
 
@@ -11,22 +12,26 @@ use super::Exit;
 use super::context::{Context, block_on};
 use super::output;
 use super::prompt;
-use crate::config::ConfigError;
-use crate::credential::{AppKey, EncodedKey, KeyId, KeyState, OperatorToken, SharedSecret, is_ours};
-use crate::keyring::{Generation, Generations, Keyring, NotProven, Record, Verdict};
-use crate::lifecycle::Lifecycle;
+use crate::clock::WallTime;
+use crate::credential::{
+    AppKey, BUNDLE_START, Bundle, EncodedKey, KeyId, OperatorToken, SharedSecret, Token, TokenKind, is_ours,
+};
 use crate::store::ApiKey;
+use look_up::look_up;
 
 /// Say what a credential is, and whether it would be admitted now. Prints no secrets.
 ///
-/// Reads an encoded key, app key, shared secret or operator token from --file, standard input, or asks for it on a
-/// terminal. Exit code 1 when it is none of them.
+/// Reads an encoded key, app key, shared secret, bundle, access or refresh token, or operator token from --file,
+/// standard input, or asks for it on a terminal. Exit code 1 when it is none of them.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// File with the credential; - is standard input.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
+
+const ACCESS_TOKEN: &str = "access token";
+const REFRESH_TOKEN: &str = "refresh token";
 
 /// What is said of a credential.
 #[derive(Debug, Default)]
@@ -35,6 +40,8 @@ struct Finding {
     well_formed: bool,
     version: Option<u32>,
     id: Option<KeyId>,
+    /// When it is over, for tokens.
+    ends: Option<WallTime>,
     /// `None`: not a thing that is admitted, or not known.
     admitted: Option<bool>,
     note: Option<String>,
@@ -82,150 +89,34 @@ fn take_apart(text: &str) -> Finding {
     if let Ok(token) = OperatorToken::parse(text) {
         return Finding { kind: "operator token", well_formed: true, id: Some(token.id()), ..Finding::default() };
     }
+    for (kind, name) in [(TokenKind::Access, ACCESS_TOKEN), (TokenKind::Refresh, REFRESH_TOKEN)] {
+        let Some(token) = Token::parse(kind, bytes) else { continue };
+        let (version, id) = (Some(token.claims.version.get()), Some(token.claims.id));
+        let ends = Some(WallTime::from_millis(u64::from(token.claims.end) * 1000));
+        return Finding { kind: name, well_formed: true, version, id, ends, ..Finding::default() };
+    }
+    match Bundle::decode(text) {
+        Ok(bundle) => {
+            let (version, id) = (Some(bundle.shared_secret.version().get()), Some(bundle.app_key.id()));
+            return Finding { kind: "bundle", well_formed: true, version, id, ..Finding::default() };
+        }
+        // Not everything that is base64 of an object was meant to be a bundle: a JWT begins alike, and has dots.
+        Err(error) if text.starts_with(BUNDLE_START) && !text.contains('.') => {
+            return Finding { kind: "bundle", ..Finding::default() }.noting(error.to_string());
+        }
+        Err(_) => {}
+    }
     let kind = match bytes {
         [b'k', b'g', b'_', ..] => "encoded key",
         [b'k', b'g', b'a', b'_', ..] => "app key",
         [b'k', b'g', b's', b'_', ..] => "shared secret",
         [b'k', b'g', b'o', b'_', ..] => "operator token",
+        [b'k', b'g', b't', b'_', ..] => ACCESS_TOKEN,
+        [b'k', b'g', b'r', b'_', ..] => REFRESH_TOKEN,
         _ if is_ours(bytes) => "token",
         _ => return Finding { kind: "unknown", ..Finding::default() }.noting("this is no credential of keygate"),
     };
     Finding { kind, ..Finding::default() }.noting("it begins like one, but has not its form; was it cut or mistyped?")
-}
-
-/// What the store says of it, if there is one at hand.
-async fn look_up(context: &Context, form: Finding, text: &str) -> anyhow::Result<Finding> {
-    let lifecycle = match context.config() {
-        Ok(config) => context.lifecycle(&config).await,
-        Err(e) if matches!(e.downcast_ref(), Some(ConfigError::Missing { .. })) => {
-            return Ok(form.noting("there is no configuration here, so the store was not asked"));
-        }
-        Err(e) => Err(e),
-    };
-    let lifecycle = match lifecycle {
-        Ok(lifecycle) => lifecycle,
-        Err(e) => return Ok(form.noting(format!("the store could not be asked: {}", super::one_line(&e)))),
-    };
-    match form.kind {
-        "encoded key" => encoded_key(context, &lifecycle, form, text).await,
-        "app key" => app_key(&lifecycle, form, text).await,
-        "shared secret" => shared_secret(&lifecycle, form, text).await,
-        _ => operator_token(&lifecycle, form, text).await,
-    }
-}
-
-async fn encoded_key(
-    context: &Context,
-    lifecycle: &Lifecycle,
-    mut form: Finding,
-    text: &str,
-) -> anyhow::Result<Finding> {
-    let Some(encoded) = EncodedKey::parse(text.as_bytes()) else { return Ok(form) };
-    let Some((key, _)) = lifecycle.store.key(encoded.id()).await? else {
-        return Ok(form.is(false, "no API key has this id"));
-    };
-    let (state, policy, current_app_key) =
-        (key.state, key.policy.clone(), encoded.app_key_digest().matches(&key.digest));
-    let keyring = Keyring::new(&*context.entropy);
-    keyring.put(key.id, record(&key))?;
-    form.key = Some(key);
-    if state == KeyState::Deleted {
-        return Ok(form.is(false, "the API key was deleted"));
-    }
-    match generations(lifecycle).await {
-        Ok(generations) => keyring.set_generations(generations),
-        Err(e) => return Ok(form.noting(format!("whether it is admitted is not known: {}", super::one_line(&e)))),
-    }
-    let finding = match keyring.verify(text.as_bytes(), &*context.clock) {
-        Verdict::Proven(_) => {
-            let limits = match (policy.allowed_networks.is_some(), policy.allowed_routes.is_some()) {
-                (false, false) => "",
-                (true, false) => ", from its networks",
-                (false, true) => ", on its routes",
-                (true, true) => ", from its networks and on its routes",
-            };
-            form.is(true, format!("the gateway admits it{limits}"))
-        }
-        Verdict::Stale { sent, current, .. } => form.is(
-            false,
-            format!("encoded with shared secret version {sent}; the current version is {current}. Encode it anew"),
-        ),
-        Verdict::Disabled(_) => form.is(false, "the API key is disabled"),
-        Verdict::Expired(_) => form.is(false, "the API key has expired"),
-        Verdict::NotProven(NotProven::Forged) if !current_app_key => {
-            form.is(false, "its app key is not that of the API key (any more); was the key rolled?")
-        }
-        Verdict::NotProven(_) => form.is(false, "its MAC does not hold under the shared secret of its version"),
-    };
-    Ok(finding)
-}
-
-fn record(key: &ApiKey) -> Record {
-    Record {
-        epoch: key.epoch,
-        role: key.role,
-        state: key.state,
-        digest: key.digest,
-        name: "".into(),
-        policy: Some(Box::new(key.policy.clone())),
-    }
-}
-
-async fn generations(lifecycle: &Lifecycle) -> anyhow::Result<Generations> {
-    let secrets = lifecycle.store.secrets().await?.secrets;
-    let store_id = lifecycle.store.store_id();
-    let current = Generation::of(&lifecycle.master.open(&secrets.current, store_id)?.0);
-    let previous = match &secrets.previous {
-        Some(previous) => {
-            let secret = lifecycle.master.open(previous, store_id)?.0;
-            previous.grace_until.map(|until| (Generation::of(&secret), until))
-        }
-        None => None,
-    };
-    Ok(Generations::new(current, previous))
-}
-
-async fn app_key(lifecycle: &Lifecycle, mut form: Finding, text: &str) -> anyhow::Result<Finding> {
-    let app_key = AppKey::parse(text)?;
-    let Some((key, _)) = lifecycle.store.key(app_key.id()).await? else {
-        return Ok(form.is(false, "no API key has this id"));
-    };
-    let (state, matches) = (key.state, app_key.digest().matches(&key.digest));
-    form.key = Some(key);
-    Ok(match (state, matches) {
-        (KeyState::Deleted, _) => form.is(false, "the API key was deleted"),
-        (_, true) => form.is(false, "it is the API key's app key; clients send it encoded (keygate encode)"),
-        (_, false) => form.is(false, "it is not the app key of the API key (any more); was the key rolled?"),
-    })
-}
-
-async fn shared_secret(lifecycle: &Lifecycle, form: Finding, text: &str) -> anyhow::Result<Finding> {
-    let version = form.version;
-    let secrets = lifecycle.store.secrets().await?.secrets;
-    let now = secrets.current.version.get();
-    let live = secrets.previous.iter().chain([&secrets.current]).find(|s| Some(s.version.get()) == version);
-    let Some(live) = live else {
-        return Ok(form.noting(format!("it is not in force; the current version is {now}")));
-    };
-    let note = match lifecycle.master.open(live, lifecycle.store.store_id()) {
-        // Both were made of text that parses; telling them apart needs no constant time before their owner.
-        Ok((secret, _)) if secret.expose() != text => "another secret is in force under this version",
-        Ok(_) if live.version.get() == now => "it is the current shared secret",
-        Ok(_) => "it is the version before, in its grace period",
-        Err(e) => return Ok(form.noting(format!("whether it is in force is not known: {e}"))),
-    };
-    Ok(form.noting(note))
-}
-
-async fn operator_token(lifecycle: &Lifecycle, form: Finding, text: &str) -> anyhow::Result<Finding> {
-    let token = OperatorToken::parse(text)?;
-    let operators = lifecycle.store.operators().await?;
-    let note = match operators.iter().find(|o| o.id == token.id()) {
-        Some(o) if o.digest.matches(&token.digest()) => format!("it is the token of operator {} ({})", o.name, o.role),
-        Some(_) => "it is not the token of the operator with this id".to_owned(),
-        None => "no operator has this id".to_owned(),
-    };
-    Ok(form.noting(note))
 }
 
 fn print(context: &Context, finding: &Finding) -> anyhow::Result<()> {
@@ -236,6 +127,7 @@ fn print(context: &Context, finding: &Finding) -> anyhow::Result<()> {
             ("well_formed".to_owned(), json!(finding.well_formed)),
             ("version".to_owned(), json!(finding.version)),
             ("id".to_owned(), json!(finding.id.map(|id| id.to_string()))),
+            ("expires_at".to_owned(), json!(finding.ends.map(WallTime::rfc3339))),
             ("admitted".to_owned(), json!(finding.admitted)),
             ("note".to_owned(), json!(finding.note)),
         ]);
@@ -255,6 +147,7 @@ fn print(context: &Context, finding: &Finding) -> anyhow::Result<()> {
         ("Name", key.map(|key| key.name.to_string())),
         ("Role", key.map(|key| key.role.to_string())),
         ("State", key.map(|key| key.state.as_str().to_owned())),
+        ("Expires (UTC)", finding.ends.map(WallTime::for_people)),
         ("Admitted now", finding.admitted.map(yes_no)),
         ("Note", finding.note.clone()),
     ])
@@ -263,7 +156,7 @@ fn print(context: &Context, finding: &Finding) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::encode;
+    use crate::credential::{Claims, SigningKey, encode};
     use crate::entropy::SystemEntropy;
 
     #[test]
@@ -273,19 +166,40 @@ mod tests {
         let secret = SharedSecret::generate(7.try_into().unwrap(), &SystemEntropy);
         let token = OperatorToken::generate(&SystemEntropy);
         let encoded = encode(&app_key, &secret);
+        let claims = Claims { version: secret.version(), id, epoch: 0, end: 1_800_000_000 };
+        let signing = SigningKey::generate(&SystemEntropy).mac_key();
+        let [access, refresh] = [TokenKind::Access, TokenKind::Refresh].map(|kind| claims.sign(kind, &signing));
+        let bundle = Bundle {
+            url: "https://a".to_owned(),
+            shortname: "acme".to_owned(),
+            appname: "a".parse().unwrap(),
+            shared_secret: SharedSecret::parse(secret.expose()).unwrap(),
+            app_key: AppKey::parse(app_key.expose()).unwrap(),
+        };
+        let bundle = bundle.encode();
         for (text, kind, version) in [
             (encoded.as_str(), "encoded key", Some(7)),
             (app_key.expose(), "app key", None),
             (secret.expose(), "shared secret", Some(7)),
             (token.expose(), "operator token", None),
+            (&*access, "access token", Some(7)),
+            (&*refresh, "refresh token", Some(7)),
+            (&*bundle, "bundle", Some(7)),
         ] {
             let finding = take_apart(text);
             assert_eq!((finding.kind, finding.well_formed, finding.version), (kind, true, version));
+            assert_eq!(
+                finding.ends.map(WallTime::for_people),
+                ["access token", "refresh token"].contains(&kind).then(|| "2027-01-15 08:00:00".to_owned()),
+                "{kind}"
+            );
             let cut = take_apart(&text[..text.len() - 1]);
             assert_eq!((cut.kind, cut.well_formed), (kind, false));
             assert!(!format!("{cut:?}").contains(&text[10..]));
         }
-        assert_eq!(take_apart("kgt_x").kind, "token");
-        assert_eq!(take_apart("hunter2").kind, "unknown");
+        assert_eq!(take_apart("kgt_x").kind, "access token");
+        for unknown in ["hunter2", "eyJhbGciOiJIUzI1NiJ9.e30.x", "eyJ1cmwiOiJ4In0.e30.x", "e30="] {
+            assert_eq!(take_apart(unknown).kind, "unknown", "{unknown}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! reading and `app` for serving. Called by `main` alone.
 
 mod audit;
+mod bundle;
 mod check;
 mod completion;
 mod context;
@@ -60,8 +61,8 @@ const ENVIRONMENT: &str = "\
 Environment:
   KEYGATE_CONFIG         configuration file, when --config is not given
   KEYGATE_MASTER_KEY     master key (64 hexadecimal digits); wins over the configured file
-  KEYGATE_SHARED_SECRET  shared secret for `encode`
-  KEYGATE_APP_KEY        app key or old encoded key for `encode`
+  KEYGATE_SHARED_SECRET  shared secret for `encode` and `bundle encode`
+  KEYGATE_APP_KEY        app key or old encoded key for the same, or old bundle for the latter
   NO_COLOR               no colours on terminals
 
 Exit codes: 0 done; 1 failed or refused, or a revocation that not every node is sure to follow yet; 2 usage.";
@@ -92,6 +93,9 @@ enum Command {
     #[command(subcommand)]
     Secret(secret::Command),
     Encode(encode::Arguments),
+    /// Make the bundles of integrations that exchange tokens, and take them apart.
+    #[command(subcommand)]
+    Bundle(bundle::Command),
     Inspect(inspect::Arguments),
     Nodes(nodes::Arguments),
     Audit(audit::Arguments),
@@ -131,6 +135,7 @@ fn execute(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Key(command) => key::run(context, command),
         Command::Secret(command) => secret::run(context, &command),
         Command::Encode(arguments) => encode::run(context, &arguments),
+        Command::Bundle(command) => bundle::run(context, &command),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Nodes(arguments) => nodes::run(context, &arguments),
         Command::Audit(arguments) => audit::run(context, &arguments),
@@ -202,6 +207,9 @@ mod tests {
             vec!["keygate", "encode", "kga_x"],
             vec!["keygate", "inspect", "kga_x"],
             vec!["keygate", "encode", "--secret", "kgs_x"],
+            vec!["keygate", "bundle", "encode", "kga_x"],
+            vec!["keygate", "bundle", "encode", "--secret", "kgs_x"],
+            vec!["keygate", "bundle", "decode", "eyJ1cmwiO"],
         ] {
             let parsed = Arguments::try_parse_from(&arguments);
             assert!(parsed.is_err(), "{arguments:?}");

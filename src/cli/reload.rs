@@ -17,8 +17,8 @@ use super::output::{self, line};
 /// How long the gateway may take to read and apply its configuration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Make the running gateway apply routes, upstreams and limits of its configuration file anew, and read the
-/// certificate of the admin plane again.
+/// Make the running gateway apply routes, upstreams, limits and the token exchange of its configuration file anew, and
+/// read the certificate of the admin plane again.
 ///
 /// No request is dropped. A file that does not hold is refused, the gateway goes on with the old one, and this says
 /// why (exit code 1).

@@ -26,6 +26,12 @@ or with openssl (id and body are those of the app key kga_<id>_<body>):
 
   P=kg_VERSION_<id>_<body>; echo ${P}_$(printf %s $P | openssl dgst -sha256 -hmac \"$SHARED_SECRET\" -r | cut -c1-40)";
 
+/// How an integration that exchanges tokens gets its new bundle.
+const BUNDLE_RECIPE: &str = "\
+Of a bundle only its sharedsecret is out of date. Replace it by hand, or offline with keygate:
+
+  KEYGATE_SHARED_SECRET=… keygate bundle encode --key-file old-bundle.txt";
+
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Show the current shared secret. That it was seen is written into the audit records.
@@ -66,7 +72,8 @@ pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<Exit> 
             Command::Show => show(context, &lifecycle).await,
             Command::Impact => impact(context, &lifecycle).await,
             Command::Regenerate { expect, grace, yes, wait } => {
-                regenerate(context, &lifecycle, expect, grace, yes, wait).await
+                let bundles = config.token_exchange.is_some();
+                regenerate(context, &lifecycle, expect, grace, yes, wait, bundles).await
             }
             Command::EndGrace { yes, wait } => end_grace(context, &lifecycle, yes, wait).await,
         }
@@ -148,6 +155,7 @@ async fn regenerate(
     grace: Option<Duration>,
     yes: bool,
     wait: WaitOptions,
+    bundles: bool,
 ) -> anyhow::Result<Exit> {
     let mut expect = expect;
     if !yes {
@@ -170,6 +178,9 @@ async fn regenerate(
         }
         tell(&done.waited)?;
         line(&format!("\n{}", RECIPE.replace("VERSION", &done.version.to_string())))?;
+        if bundles {
+            line(&format!("\n{BUNDLE_RECIPE}"))?;
+        }
     }
     Ok(conclude(&done.waited))
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{IssuedKey, issued, networks, routes_of};
+use super::{IssuedKey, exchange, issued, networks, routes_of};
 use crate::admin::auth::Administrator;
 use crate::admin::extract::{Body, NoParameters};
 use crate::admin::problem::Answer;
@@ -91,7 +91,8 @@ pub(super) async fn create(
     _: NoParameters,
     Body(body): Body<NewKeyBody>,
 ) -> Answer<Response> {
-    let made = admin.lifecycle.create(body.checked(&admin)?, &caller.actor()).await?;
+    let new = body.checked(&admin)?;
+    let made = admin.lifecycle.create(new, exchange(&admin).as_ref(), &caller.actor()).await?;
     let place = format!("/v1/api-keys/{}", made.key.id);
     let mut response = issued(&admin, StatusCode::CREATED, made, &Usage::default());
     // An id has only letters and digits.

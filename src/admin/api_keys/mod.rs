@@ -21,6 +21,7 @@ use super::state::Admin;
 use super::view::given::{Faults, Given};
 use super::view::rules::network;
 use super::view::{self, KeyView, RevocationView};
+use crate::config::resolved::TokenExchange;
 use crate::credential::KeyId;
 use crate::lifecycle::{Issued, Limit};
 use crate::store::{ApiKey, StoreError, Usage};
@@ -46,6 +47,12 @@ struct IssuedKey {
     /// The key's own secret, for encoding anew after the shared secret is regenerated. Shown this once.
     #[schema(pattern = "^kga_[0-9a-z]{12}_[0-9A-Za-z]{43}$")]
     app_key: String,
+    /// All that an integration needs which exchanges tokens: base64 of the JSON object with `url`, `shortname`,
+    /// `appname`, `sharedsecret` and `appkey`. It holds the shared secret too. Shown this once; absent where `[token_exchange]` is
+    /// not configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, pattern = "^eyJ1cmwiO[0-9A-Za-z+/]+={0,2}$")]
+    bundle: Option<String>,
     /// How far the change has reached the nodes.
     revocation: RevocationView,
 }
@@ -77,9 +84,15 @@ fn issued(admin: &Admin, status: StatusCode, issued: Issued, usage: &Usage) -> R
         key: key_view(admin, &issued.key, usage),
         encoded_key: issued.encoded_key.to_string(),
         app_key: issued.app_key.expose().to_owned(),
+        bundle: issued.bundle.as_ref().map(|bundle| bundle.to_string()),
         revocation: issued.waited.into(),
     };
     view::tagged(view::json(status, &body), revision)
+}
+
+/// What goes into bundles, as of now.
+fn exchange(admin: &Admin) -> Option<TokenExchange> {
+    admin.in_force.load().token_exchange.clone()
 }
 
 /// Networks that clients may be in.
@@ -92,7 +105,7 @@ fn routes_of(faults: &mut Faults, given: Given<Vec<String>>, admin: &Admin) -> L
     if matches!(given, Given::Absent | Given::Null) {
         return faults.list("allowed_routes", given, |label| Ok::<_, String>(label.to_owned()));
     }
-    let labels = (admin.route_labels)();
+    let labels = &admin.in_force.load().route_labels;
     faults.list("allowed_routes", given, |label| {
         if labels.iter().any(|known| known == label) {
             Ok(label.to_owned())

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{ChangedKey, IssuedKey, issued, key_view, usage};
+use super::{ChangedKey, IssuedKey, exchange, issued, key_view, usage};
 use crate::admin::auth::Administrator;
 use crate::admin::extract::{Id, IfMatch, NoParameters, WaitFor, WaitParameters};
 use crate::admin::problem::{Answer, ProblemBody};
@@ -62,7 +62,8 @@ pub(super) async fn roll(
     WaitFor(wait): WaitFor,
 ) -> Answer<Response> {
     let usage = usage(&admin, id).await?;
-    let rolled = admin.lifecycle.roll(id, if_revision, &caller.actor(), wait).await?;
+    let exchange = exchange(&admin);
+    let rolled = admin.lifecycle.roll(id, if_revision, exchange.as_ref(), &caller.actor(), wait).await?;
     Ok(issued(&admin, StatusCode::OK, rolled, &usage))
 }
 

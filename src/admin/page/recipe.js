@@ -49,5 +49,14 @@ export function recipe() {
       h("code", {}, "keygate encode"),
       ". (openssl takes the secret as an argument, which other users of that machine can see while it runs.)",
     ),
+    h(
+      "p",
+      { class: "hint", test: "recipe-bundle" },
+      "A bundle is not encoded with the secret; it holds it. Only its ",
+      h("code", {}, "sharedsecret"),
+      " is replaced, by hand or with ",
+      h("code", {}, "keygate bundle encode"),
+      ".",
+    ),
   );
 }

@@ -2,9 +2,8 @@
 
 use clap::Args;
 use ipnet::IpNet;
-use serde_json::json;
 
-use super::{check_routes, show_secrets, view};
+use super::{check_routes, secrets, show_secrets, view};
 use crate::cli::context::{Context, actor};
 use crate::cli::parse::{self, When};
 use crate::cli::wait::{conclude, tell, with_revocation};
@@ -14,7 +13,7 @@ use crate::credential::{self, KeyName, Policy, Role};
 use crate::lifecycle::NewApiKey;
 use crate::store::Usage as KeyUsage;
 
-/// Make an API key; prints its encoded key and app key, once.
+/// Make an API key; prints its encoded key and app key, and with `[token_exchange]` its bundle, once.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// Application name: 1 to 128 characters, unique.
@@ -48,11 +47,12 @@ pub(super) async fn run(context: &Context, config: &Config, arguments: Arguments
     };
     let lifecycle = context.lifecycle(config).await?;
     let Arguments { name, description, role, .. } = arguments;
-    let issued = lifecycle.create(NewApiKey { name, description, role, policy }, &actor()).await?;
+    let issued = lifecycle
+        .create(NewApiKey { name, description, role, policy }, config.token_exchange.as_ref(), &actor())
+        .await?;
     if context.output.is_json() {
         let mut fields = view::key_and_usage(&issued.key, &KeyUsage::default(), now);
-        fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
-        fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
+        fields.extend(secrets(&issued));
         output::json(&with_revocation(&issued.waited, fields)?)?;
     } else {
         show_secrets(context, &issued)?;

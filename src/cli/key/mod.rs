@@ -9,6 +9,7 @@ mod view;
 
 use anyhow::bail;
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::context::{Context, block_on};
 use super::output::line;
@@ -85,6 +86,27 @@ fn show_secrets(context: &Context, issued: &Issued) -> anyhow::Result<()> {
     ])?;
     // Not in the table: a terminal's own wrapping does not get into what is copied.
     line(&format!("Encoded key\n{}\nApp key\n{}", *issued.encoded_key, issued.app_key.expose()))?;
-    line("\nBoth are shown this once. Clients send the encoded key (Authorization: Bearer …, or X-API-Key: …); the")?;
-    line("app key is for encoding anew after the shared secret is regenerated. Keep it as you keep a password.")
+    if let Some(bundle) = &issued.bundle {
+        line(&format!("Bundle\n{}", **bundle))?;
+    }
+    let all = if issued.bundle.is_some() { "All three" } else { "Both" };
+    line(&format!(
+        "\n{all} are shown this once. Clients send the encoded key (Authorization: Bearer …, or X-API-Key: …);"
+    ))?;
+    line("the app key is for encoding anew after the shared secret is regenerated. Keep it as you keep a password.")?;
+    if issued.bundle.is_some() {
+        line(
+            "The bundle is for integrations that exchange tokens. It holds the shared secret too: give it to no others.",
+        )?;
+    }
+    Ok(())
+}
+
+/// The secrets of a new app key as members of an answer, this once.
+fn secrets(issued: &Issued) -> impl Iterator<Item = (String, Value)> {
+    let bundle = issued.bundle.as_ref().map(|bundle| ("bundle", bundle.as_str()));
+    [("encoded_key", issued.encoded_key.as_str()), ("app_key", issued.app_key.expose())]
+        .into_iter()
+        .chain(bundle)
+        .map(|(name, secret)| (name.to_owned(), Value::from(secret)))
 }

@@ -1,9 +1,8 @@
 //! `keygate key roll|disable|enable|delete`: taking an API key's authority away, and giving it back.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{find, show_secrets, view};
+use super::{find, secrets, show_secrets, view};
 use crate::cli::context::{Context, actor};
 use crate::cli::output::{self, clean, line};
 use crate::cli::wait::{WaitOptions, conclude, tell, with_revocation};
@@ -15,7 +14,7 @@ use crate::store::{ApiKey, Usage as KeyUsage};
 /// Give an API key a new app key; the old one stops working.
 ///
 /// This is what a leaked encoded key or app key needs. Id, name, role, policy and history stay. Prints the new
-/// encoded key and app key, once.
+/// encoded key and app key, and with `[token_exchange]` the new bundle, once.
 #[derive(Args)]
 pub(in crate::cli) struct Roll {
     #[command(flatten)]
@@ -76,11 +75,10 @@ impl Target {
 pub(super) async fn roll(context: &Context, config: &Config, Roll { target }: Roll) -> anyhow::Result<Exit> {
     let question = |key: &str| format!("Give API key {key} a new app key? Its encoded key stops working at once.");
     let (lifecycle, key, usage) = target.confirmed(context, config, question).await?;
-    let issued = lifecycle.roll(key.id, None, &actor(), target.wait.into()).await?;
+    let issued = lifecycle.roll(key.id, None, config.token_exchange.as_ref(), &actor(), target.wait.into()).await?;
     if context.output.is_json() {
         let mut fields = view::key_and_usage(&issued.key, &usage, context.clock.wall());
-        fields.insert("encoded_key".to_owned(), json!(issued.encoded_key.as_str()));
-        fields.insert("app_key".to_owned(), json!(issued.app_key.expose()));
+        fields.extend(secrets(&issued));
         output::json(&with_revocation(&issued.waited, fields)?)?;
     } else {
         show_secrets(context, &issued)?;

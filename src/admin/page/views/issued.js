@@ -1,4 +1,5 @@
-// The encoded key and the app key of an API key that was made or rolled: shown once.
+// The encoded key and the app key of an API key that was made or rolled, and its bundle where tokens are exchanged:
+// shown once.
 
 import { h } from "../dom.js";
 import { notice } from "../confirm.js";
@@ -17,7 +18,7 @@ export async function showIssued(issued, title, { withRevocation = false } = {})
       h("code", { class: "whole" }, "Authorization: Bearer"),
       " or in ",
       h("code", { class: "whole" }, "X-API-Key"),
-      ".",
+      issued.bundle ? ". One that exchanges tokens gets the bundle instead." : ".",
     ),
     secrets: [
       {
@@ -34,6 +35,7 @@ export async function showIssued(issued, title, { withRevocation = false } = {})
         test: "app-key",
         copyTest: "copy-app-key",
       },
+      ...(issued.bundle ? [bundle(issued.bundle)] : []),
     ],
     more: [
       view?.element,
@@ -44,9 +46,20 @@ export async function showIssued(issued, title, { withRevocation = false } = {})
           {},
           "An encoded key contains its app key. If it leaks, roll this key: ",
           "regenerating the shared secret does not help.",
+          issued.bundle && " A bundle contains the shared secret too: if it leaks, roll this key, then regenerate.",
         ),
       ),
     ],
   });
   view?.stop();
+}
+
+function bundle(value) {
+  return {
+    label: "Bundle",
+    hint: "all in one, for an integration that exchanges tokens",
+    value,
+    test: "bundle",
+    copyTest: "copy-bundle",
+  };
 }
