@@ -23,6 +23,17 @@ seeds() {
       printf 'kg_4294967295_zzzzzzzzzzzz_%s_%s\n' "${zeros//0/z}" "${zeros:3}"
       printf 'kga_000000000000_%s\nkgs_1_%s\nkgo_000000000000_%s\n' "$zeros" "$zeros" "$zeros"
       ;;
+    jwt)
+      # The first character says what the rest is: see the target.
+      printf '0%s.%s.%s\n' eyJhbGciOiJIUzI1NiJ9 e30 "${zeros}"
+      printf '1\n1abcdefghi\n'
+      printf '2{"iat":1800000000,"jti":"x","appname":"a","appkey":"kga_000000000000_%s","shortname":"b"}\n' "$zeros"
+      printf '2{"iat":1.5e9,"exp":1,"nbf":0,"aud":[],"jti":"","appkey":"kga_000000000000_%s"}\n' "$zeros"
+      printf '%s\n' '3{"alg":"HS256","kid":"x"}' '3{"alg":"HS256","crit":["b64"],"b64":false}' '3{"alg":"none"}'
+      printf '4{"alg":"HS256"}\n'
+      printf '5%s\n' "$(printf '{"url":"http://h","shortname":"a","appname":"a","sharedsecret":"kgs_1_%s","appkey":"kga_000000000000_%s"}' \
+        "$zeros" "$zeros" | base64 -w0)"
+      ;;
     path) printf '%s\n' / /a/b.c /a%20b/c /100%25/x /caf%c3%a9 /a/..b/...c "/a:b@c!\$&'()*+,=~" ;;
     head)
       printf '%s\n' \

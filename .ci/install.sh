@@ -3,8 +3,9 @@
 # what comes from the registries of Rust, npm and Python.
 #
 #   .ci/install.sh build          what compiling keygate needs
-#   .ci/install.sh test           what the tests call: real clients, a real Prometheus, a real browser, and checkers
-#                                 of accessibility and of the API (tests/tools)
+#   .ci/install.sh test           what the tests call: real clients and their libraries, a real Prometheus, a real
+#                                 browser, a clock that can be set, and checkers of accessibility and of the API
+#                                 (tests/tools)
 #   .ci/install.sh fuzz           cargo-fuzz, into target/tools
 #
 # Runs as root, or with sudo. Where it may not install, it says which packages are wanted and fails.
@@ -52,6 +53,8 @@ group_test() {
   want prometheus prometheus promtool
   # Where Prometheus listens.
   want iproute2 ss
+  # For one process a clock of its own.
+  want faketime faketime
   want python3 python3
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
   want chromium chromium
@@ -139,7 +142,7 @@ install_packages() {
     apt-get "${options[@]}" --no-install-recommends install $list >/dev/null </dev/null || { echo "$by_hand" >&2; exit 1; }
 }
 
-[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 fuzz=false
 test=false
 for group in "$@"; do

@@ -1,7 +1,9 @@
 //! A client connection: sends exact bytes, reads exact responses. Read timeouts are guards only.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::wire::Wire;
 use super::{PATIENCE, Request, Response};
@@ -16,8 +18,19 @@ impl Client {
         Self::try_connect(address).unwrap_or_else(|e| panic!("cannot connect to {address}: {e}"))
     }
 
+    /// From this address of ours; all of 127.0.0.0/8 are.
+    pub fn connect_from(address: SocketAddr, from: IpAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap_or_else(|e| panic!("cannot be {from}: {e}"));
+        socket.connect(&address.into()).unwrap_or_else(|e| panic!("cannot connect to {address}: {e}"));
+        Self::on(socket.into()).expect("a connection")
+    }
+
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::on(TcpStream::connect(address)?)
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -12,6 +12,7 @@ pub struct Config {
     lease: String,
     flush_interval: String,
     admin: String,
+    token_exchange: Option<String>,
     log: String,
     upstreams: String,
     routes: String,
@@ -25,6 +26,7 @@ impl Default for Config {
             lease: "5s".to_owned(),
             flush_interval: "50ms".to_owned(),
             admin: String::new(),
+            token_exchange: None,
             log: "access = \"json\"\nlevel = \"debug\"\n".to_owned(),
             upstreams: String::new(),
             routes: String::new(),
@@ -80,6 +82,32 @@ impl Config {
         self
     }
 
+    /// `[token_exchange]` for the account `acme`, with further lines. Its `url` is [`Self::exchange_url`]'s, if it
+    /// was told.
+    #[must_use]
+    pub fn token_exchange(mut self, lines: &str) -> Self {
+        let table = self
+            .token_exchange
+            .get_or_insert_with(|| "url = \"http://127.0.0.1:8080\"\nshortname = \"acme\"\n".to_owned());
+        writeln!(table, "{lines}").unwrap();
+        self
+    }
+
+    /// `token_exchange.url`: where the gateway is reached, which is known when it runs.
+    #[must_use]
+    pub fn exchange_url(mut self, url: &str) -> Self {
+        self = self.token_exchange("");
+        self.token_exchange = self.token_exchange.map(|table| table.replacen("http://127.0.0.1:8080", url, 1));
+        self
+    }
+
+    /// Without `[token_exchange]`.
+    #[must_use]
+    pub fn without_token_exchange(mut self) -> Self {
+        self.token_exchange = None;
+        self
+    }
+
     /// An `[[upstream]]`: its servers, and further lines.
     #[must_use]
     pub fn upstream(self, name: &str, servers: &[&Upstream], lines: &str) -> Self {
@@ -103,7 +131,8 @@ impl Config {
 
     /// The file of one node; nodes of a site differ in their run directory.
     pub fn text(&self, run_dir: &str) -> String {
-        let Self { server, limits, lease, flush_interval, admin, log, upstreams, routes } = self;
+        let Self { server, limits, lease, flush_interval, admin, token_exchange, log, upstreams, routes } = self;
+        let token_exchange = token_exchange.as_ref().map_or_else(String::new, |t| format!("[token_exchange]\n{t}\n"));
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nrun_dir = {run_dir:?}\n{server}\n\
              [server.limits]\n{limits}\n\
@@ -112,7 +141,7 @@ impl Config {
              [usage]\nflush_interval = {flush_interval:?}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{admin}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\n{log}\n{upstreams}\n{routes}"
+             {token_exchange}[log]\n{log}\n{upstreams}\n{routes}"
         )
     }
 }

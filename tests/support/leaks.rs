@@ -9,15 +9,29 @@ use regex::bytes::Regex as BytesRegex;
 
 use super::base64;
 
-/// Shared secrets, app keys, encoded keys, operator tokens.
+/// Shared secrets, app keys, encoded keys, operator tokens, access and refresh tokens, bundles.
 static FORM: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"kgs_[0-9]+_[0-9A-Za-z]{43}|kg[ao]_[0-9a-z]{12}_[0-9A-Za-z]{43}|kg_[0-9]+_[0-9a-z]{12}_[0-9A-Za-z]{43}_[0-9a-f]{40}")
-        .expect("a regular expression")
+    let forms = [
+        "kgs_[0-9]+_[0-9A-Za-z]{43}",
+        "kg[ao]_[0-9a-z]{12}_[0-9A-Za-z]{43}",
+        "kg_[0-9]+_[0-9a-z]{12}_[0-9A-Za-z]{43}_[0-9a-f]{40}",
+        "kg[tr]_[0-9]+_[0-9a-z]{12}_[0-9]+_[0-9]+_[0-9a-f]{40}",
+        "eyJ1cmwiOiJodHRw[0-9A-Za-z+/]{160,}={0,2}",
+    ];
+    Regex::new(&forms.join("|")).expect("a regular expression")
 });
 
 /// Anything that looks like one, also when no test knows it.
-static ANY: LazyLock<BytesRegex> =
-    LazyLock::new(|| BytesRegex::new(r"kg[asotr]?_[0-9a-z_]{1,24}_[0-9A-Za-z]{43}").expect("a regular expression"));
+static ANY: LazyLock<BytesRegex> = LazyLock::new(|| {
+    let forms = [
+        "kg[asotr]?_[0-9a-z_]{1,24}_[0-9A-Za-z]{43}",
+        "kg[tr]_[0-9]+_[0-9a-z]{12}_[0-9]+_[0-9]+_[0-9a-f]{40}",
+        // A bundle, and a JWT.
+        "eyJ1cmwiOiJodHRw[0-9A-Za-z+/]{40}",
+        r"eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{40,}\.[0-9A-Za-z_-]{16}",
+    ];
+    BytesRegex::new(&forms.join("|")).expect("a regular expression")
+});
 
 /// The secrets of one site.
 #[derive(Default)]
@@ -79,4 +93,10 @@ fn the_search_finds_what_it_is_for() {
     let basic = base64::encode(format!("kga_abcdefghijkl_{body}:").as_bytes());
     assert!(secrets.find(basic.as_bytes()).is_some(), "as Basic");
     assert!(secrets.find(b"key kga_abcdefghijkl is listed").is_none(), "ids are public");
+    let mac = "0123456789abcdef0123456789abcdef01234567";
+    assert!(secrets.find(format!("kgt_1_abcdefghijkl_0_1800000000_{mac}").as_bytes()).is_some(), "form alone");
+    secrets.learn(&format!("{{\"refresh_token\":\"kgr_1_abcdefghijkl_0_1800000000_{mac}\"}}"));
+    assert!(secrets.find(mac.as_bytes()).is_some(), "its MAC");
+    let jwt = format!("{{\"jwt\":\"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF{body}.{body}\"}}");
+    assert!(secrets.find(jwt.as_bytes()).is_some(), "a JWT");
 }

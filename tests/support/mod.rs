@@ -7,6 +7,7 @@ pub mod base64;
 pub mod browser;
 pub mod client;
 pub mod config;
+pub mod exchange;
 pub mod leaks;
 pub mod load;
 pub mod namespaces;

@@ -34,6 +34,13 @@ pub fn post(target: &str, body: &[u8]) -> Request {
 }
 
 impl Request {
+    /// The same for another target.
+    #[must_use]
+    pub fn to(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.target);
+        self
+    }
+
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());

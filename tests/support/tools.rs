@@ -35,3 +35,32 @@ pub fn artefact(folder: &str, name: &str) -> PathBuf {
     std::fs::create_dir_all(&folder).expect("a folder in target");
     folder.join(name)
 }
+
+/// Python with the libraries of tests/tools/requirements.txt, and with nothing of this process's proxies.
+pub fn python() -> Command {
+    without_proxies(Command::new(installed("python/bin/python")))
+}
+
+/// Node.js in a directory where scripts find the libraries of tests/tools/package.json.
+pub fn node(directory: &Path) -> Command {
+    let link = directory.join("node_modules");
+    if !link.exists() {
+        std::os::unix::fs::symlink(installed("npm/node_modules"), link).expect("a link");
+    }
+    let mut command = without_proxies(Command::new("node"));
+    command.current_dir(directory);
+    command
+}
+
+/// What is asked for is on this machine.
+pub fn without_proxies(mut command: Command) -> Command {
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A file of tests/tools.
+pub fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(name)
+}
