@@ -113,7 +113,7 @@ fn take_apart(text: &str) -> Finding {
         [b'k', b'g', b'o', b'_', ..] => "operator token",
         [b'k', b'g', b't', b'_', ..] => ACCESS_TOKEN,
         [b'k', b'g', b'r', b'_', ..] => REFRESH_TOKEN,
-        _ if is_ours(bytes) => "token",
+        _ if is_ours(bytes) && !text.starts_with(BUNDLE_START) => "token",
         _ => return Finding { kind: "unknown", ..Finding::default() }.noting("this is no credential of keygate"),
     };
     Finding { kind, ..Finding::default() }.noting("it begins like one, but has not its form; was it cut or mistyped?")
