@@ -3,9 +3,9 @@
 # what comes from the registries of Rust, npm and Python.
 #
 #   .ci/install.sh build          what compiling keygate needs
-#   .ci/install.sh test           what the tests call: real clients and their libraries, a real Prometheus, a real
-#                                 browser, a clock that can be set, and checkers of accessibility and of the API
-#                                 (tests/tools)
+#   .ci/install.sh test           what the tests call: real clients and their libraries, real servers to stand in front
+#                                 of, a real Prometheus, a real browser, a clock that can be set, and checkers of
+#                                 accessibility and of the API (tests/tools)
 #   .ci/install.sh fuzz           cargo-fuzz, into target/tools
 #
 # Runs as root, or with sudo. Where it may not install, it says which packages are wanted and fails.
@@ -24,6 +24,11 @@ want() {
       return
     fi
   done
+}
+
+# want_file PACKAGE FILE: the package, unless the file is there.
+want_file() {
+  [ -e "$2" ] || packages+=("$1")
 }
 
 need_rust() {
@@ -63,6 +68,11 @@ group_test() {
   [ -d /usr/share/fonts/truetype ] || packages+=(fonts-dejavu-core)
   want nodejs node
   want npm npm
+  # Upstreams that are not ours (tests/corpus/servers). Modules and servers are no commands of everybody's path.
+  want_file nginx-light /usr/sbin/nginx
+  want_file libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
+  want_file apache2-bin /usr/sbin/apache2
+  want_file haproxy /usr/sbin/haproxy
 }
 
 group_fuzz() {

@@ -1,7 +1,7 @@
 //! A client connection: sends exact bytes, reads exact responses. Read timeouts are guards only.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
@@ -48,6 +48,11 @@ impl Client {
 
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.wire.stream.write_all(bytes)
+    }
+
+    /// Ends our sending side; answers can still be read.
+    pub fn end_sending(&self) {
+        self.wire.stream.shutdown(Shutdown::Write).expect("an open connection");
     }
 
     /// The response to a request of this method.

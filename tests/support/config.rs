@@ -133,8 +133,9 @@ impl Config {
     pub fn text(&self, run_dir: &str) -> String {
         let Self { server, limits, lease, flush_interval, admin, token_exchange, log, upstreams, routes } = self;
         let token_exchange = token_exchange.as_ref().map_or_else(String::new, |t| format!("[token_exchange]\n{t}\n"));
+        let lane = lane();
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nrun_dir = {run_dir:?}\n{server}\n\
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nrun_dir = {run_dir:?}\n{lane}{server}\n\
              [server.limits]\n{limits}\n\
              [store]\nurl = \"sqlite:keygate.db\"\nlease = {lease:?}\n\
              [secrets]\nmaster_key_file = \"master.key\"\n\
@@ -143,5 +144,16 @@ impl Config {
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
              {token_exchange}[log]\n{log}\n{upstreams}\n{routes}"
         )
+    }
+}
+
+/// Themes that hold in both lanes are compiled once for each (`tests/main.rs`); which one a test is for stands at the
+/// beginning of its name. Others take the default.
+fn lane() -> &'static str {
+    let thread = std::thread::current();
+    match thread.name().and_then(|name| name.split_once("::")) {
+        Some(("express", _)) => "express_lane = true\n",
+        Some(("general", _)) => "express_lane = false\n",
+        _ => "",
     }
 }

@@ -3,19 +3,26 @@
 
 pub mod admin;
 pub mod answers;
+pub mod asked;
 pub mod base64;
 pub mod browser;
 pub mod client;
 pub mod config;
+pub mod corpus;
 pub mod exchange;
+pub mod healthy;
+pub mod held;
 pub mod leaks;
 pub mod load;
 pub mod namespaces;
 pub mod node;
 pub mod page;
+pub mod real_upstream;
 pub mod request;
+pub mod saw;
 pub mod site;
 pub mod sockets;
+pub mod swarm;
 pub mod tools;
 pub mod upstream;
 pub mod wire;

@@ -1,0 +1,61 @@
+//! Clients that do nothing wrong, while others do: they must be served all the time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::request::{get, request};
+use super::{Client, Request};
+
+/// Three of them: one keeps its connection, one makes a new one for each request, one sends bodies.
+pub struct Healthy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Vec<Duration>>>,
+}
+
+impl Healthy {
+    pub fn start(address: SocketAddr, key: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let read = get("/healthy").bearer(key);
+        let write = request("POST", "/sink/healthy").bearer(key).body(&vec![0; 64 << 10]);
+        let threads = [
+            (read.clone(), true, Duration::from_millis(5)),
+            (read, false, Duration::from_millis(50)),
+            (write, true, Duration::from_millis(200)),
+        ];
+        let start = |(request, keeps, every)| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || ask(address, &request, keeps, every, &stop))
+        };
+        let threads = threads.into_iter().map(start).collect();
+        Self { stop, threads }
+    }
+
+    /// How long each request took, from when it was due: a stall counts for all that it delayed. Sorted.
+    pub fn finish(self) -> Vec<Duration> {
+        self.stop.store(true, Ordering::SeqCst);
+        let threads = self.threads.into_iter();
+        let mut all: Vec<Duration> = threads.flat_map(|t| t.join().expect("a healthy client is served")).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+fn ask(address: SocketAddr, request: &Request, keeps: bool, every: Duration, stop: &AtomicBool) -> Vec<Duration> {
+    let mut took = Vec::new();
+    let mut client = Client::connect(address);
+    let mut due = Instant::now();
+    while !stop.load(Ordering::SeqCst) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if !keeps {
+            client = Client::connect(address);
+        }
+        let response = client.exchange(request);
+        assert_eq!(response.status, 200, "a healthy client: {}", response.text());
+        took.push(due.elapsed());
+        due += every;
+    }
+    took
+}
