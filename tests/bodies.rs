@@ -137,6 +137,17 @@ fn a_chunked_body_that_grows_above_the_limit_is_413_and_the_upstream_gets_no_who
 }
 
 #[test]
+fn a_chunk_that_says_it_is_above_the_limit_is_413_at_once() {
+    let f = start("max_body = \"1KiB\"\nbody_stall = \"60s\"");
+    let mut client = f.gateway.node.connect();
+    client.send(&f.head("/x", "Transfer-Encoding: chunked"));
+    client.send(b"fffffff\r\nabcd");
+    assert_eq!(client.read("POST").status, 413);
+    assert!(client.is_closed_by_peer());
+    assert!(f.upstream.seen_at("/x").iter().all(|s| !s.complete));
+}
+
+#[test]
 fn chunks_within_the_limit_pass_whatever_their_sizes() {
     let f = start("max_body = \"64KiB\"");
     let mut client = f.gateway.node.connect();

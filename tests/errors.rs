@@ -32,6 +32,8 @@ fn assert_is_problem(response: &Response, what: &str) -> serde_json::Value {
     assert_eq!(problem["status"], response.status, "{what}");
     assert!(problem["title"].as_str().is_some_and(|t| !t.is_empty()), "{what}");
     assert!(problem["type"].as_str().is_some_and(|t| t.starts_with("urn:keygate:problem:")), "{what}: {problem}");
+    let date = response.head.all("date");
+    assert!(matches!(date[..], [date] if date.ends_with(" GMT")), "{what}: {date:?} (RFC 9110, section 6.6.1)");
     let id = response.header("x-request-id").expect("an id on every answer");
     assert_eq!(problem["request_id"], id, "{what}");
     problem
@@ -155,6 +157,13 @@ fn refusals_repeat_nothing_that_the_client_sent() {
         let whole = format!("{}{}", String::from_utf8_lossy(&response.head.raw), response.text());
         assert!(!whole.contains(mark) && !whole.contains("<script>"), "{whole}");
     }
+}
+
+#[test]
+fn who_is_refused_for_its_method_is_told_the_others() {
+    let (_upstream, gateway) = start();
+    let response = gateway.node.send(&request("TRACE", "/x"));
+    assert_eq!(response.header("allow"), Some("GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS"));
 }
 
 #[test]

@@ -101,6 +101,20 @@ fn chunks_that_are_not_well_formed_are_refused_and_the_upstream_gets_no_whole_re
         "3\r\nabc\n0\r\n\r\n",
         "ffffffffffffffffff\r\nabc\r\n0\r\n\r\n",
         "\r\nabc\r\n0\r\n\r\n",
+        // Extensions (RFC 9112, section 7.1.1): another reader may end them elsewhere.
+        "3;a=\"b\r\nabc\r\n0\r\n\r\n",
+        "3;a=\"\r\nabc\r\n0\r\n\r\n\"\r\nabc\r\n0\r\n\r\n",
+        "3;\r\nabc\r\n0\r\n\r\n",
+        "3;=b\r\nabc\r\n0\r\n\r\n",
+        "3;a(b)=c\r\nabc\r\n0\r\n\r\n",
+        "3; a\r\nabc\r\n0\r\n\r\n",
+        // Trailers (RFC 9112, section 7.1.2): what follows is not the next request's.
+        "3\r\nabc\r\n0\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX-Sum : 1\r\n\r\n",
+        "3\r\nabc\r\n0\r\n: 1\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX(Sum): 1\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX-Sum: 1\n\r\n",
+        "3\r\nabc\r\n0\r\nX-Sum: 1\r\n 2\r\n\r\n",
     ] {
         let mut client = f.gateway.node.connect();
         let mut bytes = f.head("POST /x HTTP/1.1", "Transfer-Encoding: chunked\r\n");
@@ -111,6 +125,45 @@ fn chunks_that_are_not_well_formed_are_refused_and_the_upstream_gets_no_whole_re
         assert!(client.is_closed_by_peer(), "{chunks:?}");
     }
     assert!(f.upstream.seen().iter().all(|s| !s.complete), "{:?}", f.upstream.seen());
+}
+
+#[test]
+fn a_trailer_that_keygate_acts_on_is_refused_and_the_upstream_gets_no_whole_request() {
+    let f = start_with("");
+    for name in [
+        "X-Keygate-Role",
+        "x_keygate_role",
+        "X-API-Key",
+        "Authorization",
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "X-Forwarded-For",
+        "X-HTTP-Method-Override",
+    ] {
+        let mut client = f.gateway.node.connect();
+        let mut bytes = f.head("POST /x HTTP/1.1", "Transfer-Encoding: chunked\r\n");
+        bytes.extend_from_slice(format!("3\r\nabc\r\n0\r\nX-Sum: 1\r\n{name}: 100\r\n\r\n").as_bytes());
+        client.send(&bytes);
+        assert_eq!(client.try_read("POST").unwrap_or_else(|e| panic!("{e} for {name}")).status, 400, "{name}");
+        assert!(client.is_closed_by_peer(), "{name}");
+    }
+    assert!(f.upstream.seen().iter().all(|s| !s.complete), "{:?}", f.upstream.seen());
+}
+
+#[test]
+fn extensions_and_trailers_that_are_well_formed_pass() {
+    let f = start_with("");
+    let mut client = f.gateway.node.connect();
+    for chunks in ["3;a;b=c;d=\"e;\\\"f\"\r\nabc\r\n0;last\r\n\r\n", "3\r\nabc\r\n0\r\nX-Sum: 42\r\nX-Empty:\r\n\r\n"] {
+        let mut bytes = f.head("POST /x HTTP/1.1", "Transfer-Encoding: chunked\r\n");
+        bytes.extend_from_slice(chunks.as_bytes());
+        client.send(&bytes);
+        let response = client.read("POST");
+        assert_eq!((response.status, response.text().as_str()), (200, "abc"), "{chunks:?}");
+    }
+    assert!(f.upstream.seen().iter().all(|s| s.complete), "{:?}", f.upstream.seen());
 }
 
 #[test]
@@ -132,6 +185,8 @@ fn a_missing_or_second_or_odd_host_is_400() {
     ] {
         f.assert_refused(&with(hosts), 400);
     }
+    // What goes on is HTTP/1.1, whatever came.
+    f.assert_refused(format!("GET /x HTTP/1.0\r\nX-API-Key: {key}\r\n\r\n").as_bytes(), 400);
 }
 
 #[test]
@@ -223,5 +278,8 @@ fn more_header_fields_than_the_limit_are_431() {
 #[test]
 fn an_expectation_that_is_not_understood_is_refused() {
     let f = start_with("");
-    f.assert_refused(&f.head("POST /x HTTP/1.1", "Expect: 200-maybe\r\nContent-Length: 1\r\n"), 400);
+    let twice = "Expect: 100-continue\r\nExpect: 100-continue\r\n";
+    for expect in ["Expect: 200-maybe\r\n", "Expect: 100-continue, 100-continue\r\n", twice] {
+        f.assert_refused(&f.head("POST /x HTTP/1.1", &format!("{expect}Content-Length: 1\r\n")), 400);
+    }
 }

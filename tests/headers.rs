@@ -1,5 +1,8 @@
 //! Which header fields reach the upstream, which do not, and which keygate sets.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use crate::support::request::{Request, get};
 use crate::support::upstream::Seen;
 use crate::support::{Config, Gateway, Key, Upstream, request, wait_for};
@@ -178,7 +181,19 @@ fn a_name_that_reads_as_one_of_ours_with_any_other_mark_is_refused() {
 #[test]
 fn fields_that_name_another_path_are_stripped() {
     let f = start();
-    for name in ["X-Original-URL", "X-Rewrite-URL", "x-original-url", "X-REWRITE-URL"] {
+    for name in [
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "x-original-url",
+        "X-REWRITE-URL",
+        "X-Original-URI",
+        "X-Original-Host",
+        "X-Host",
+        "X-HTTP-Host-Override",
+        "X-Envoy-Original-Path",
+        // What CGI would make of it is a variable that programs take their proxy from.
+        "Proxy",
+    ] {
         let seen = f.forwarded(get("/x").field(name, "/admin"));
         assert_eq!(seen.header(name), None, "{name}");
         assert_eq!(f.gateway.node.send(&get("/open/x").field(name, "/admin")).status, 200);
@@ -206,7 +221,20 @@ fn an_operators_session_cookie_goes_no_further_and_other_cookies_do() {
 #[test]
 fn fields_that_name_another_client_are_not_believed() {
     let f = start();
-    for name in ["X-Real-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP"] {
+    for name in [
+        "X-Real-IP",
+        "True-Client-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Forwarded",
+        "Forwarded-For",
+        "Client-IP",
+        "CF-Connecting-IP",
+        "Fastly-Client-IP",
+        "X-Originating-IP",
+        "X-Remote-IP",
+        "X-Remote-Addr",
+    ] {
         let seen = f.forwarded(get("/x").field(name, "192.0.2.1").field(&name.to_lowercase(), "192.0.2.2"));
         assert!(!seen.head.fields.iter().any(|(_, v)| v.contains("192.0.2.")), "{name}: {:?}", seen.head.fields);
         assert_eq!(f.gateway.node.send(&get("/open/x").field(name, "192.0.2.1")).status, 200);
@@ -217,7 +245,9 @@ fn fields_that_name_another_client_are_not_believed() {
 #[test]
 fn method_override_headers_are_stripped() {
     let f = start();
-    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override"] {
+    for name in
+        ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override", "X-Original-Method"]
+    {
         let seen = f.forwarded(get("/x").field(name, "DELETE"));
         assert_eq!(seen.header(name), None, "{name}");
         assert_eq!(seen.method(), "GET");
@@ -303,4 +333,58 @@ fn the_upgrade_field_of_a_plain_request_is_not_forwarded() {
     let response = f.gateway.node.send(&request);
     assert_eq!(response.status, 200, "an upgrade that is not granted is answered as without it");
     assert_eq!(f.upstream.only("/x").header("upgrade"), None);
+}
+
+#[test]
+fn a_websocket_among_other_upgrades_or_versions_is_no_websocket() {
+    let f = start();
+    let admin = f.gateway.key_add("admin", "admin");
+    let base =
+        |target: &str| get(target).bearer(&admin).field("Connection", "Upgrade").field("Sec-WebSocket-Key", "eA==");
+    let versions = |request: Request| request.field("Sec-WebSocket-Version", "8").field("Sec-WebSocket-Version", "13");
+    for (target, request) in [
+        ("/upgrades", base("/upgrades").field("Upgrade", "h2c").field("Upgrade", "websocket")),
+        ("/versions", versions(base("/versions").field("Upgrade", "websocket"))),
+    ] {
+        assert_eq!(f.gateway.node.send(&request).status, 200, "{target}");
+        assert_eq!(f.upstream.only(target).header("upgrade"), None, "{target}");
+    }
+}
+
+#[test]
+fn what_is_of_the_hop_ends_here_in_interim_and_empty_answers_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let servers = [listener.local_addr().expect("an address").to_string()];
+    // One answer, to whatever comes.
+    std::thread::spawn(move || {
+        let (mut server, _) = listener.accept().expect("a connection");
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            server.read_exact(&mut byte).expect("a request");
+            head.extend(byte);
+        }
+        let hop = "Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\nUpgrade: h2c\r\nX-Request-Id: theirs\r\n";
+        let answers = format!(
+            "HTTP/1.0 103 Early\r\nLink: </s>\r\n{hop}Content-Length: 3\r\n\r\n\
+             HTTP/1.1 204 None\r\nX-Mine: 1\r\n{hop}Transfer-Encoding: chunked\r\n\r\n"
+        );
+        server.write_all(answers.as_bytes()).expect("a gateway that reads");
+        let _ = server.read_to_end(&mut head);
+    });
+    let config = Config::default().upstream_at("raw", &servers, "").route("path = \"/\"\nupstream = \"raw\"");
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.node.connect();
+    client.send(&get("/x").bearer(gateway.key_add("reader", "readonly")).bytes());
+    let mut answers = String::new();
+    wait_for("both answers", || {
+        answers += &String::from_utf8_lossy(&client.read_some());
+        answers.matches("\r\n\r\n").count() == 2
+    });
+    let lowercase = answers.to_lowercase();
+    let (interim, last) = lowercase.split_once("\r\n\r\n").expect("two heads");
+    assert_eq!(interim, "http/1.1 103 early\r\nlink: </s>", "{answers}");
+    assert!(last.starts_with("http/1.1 204 none\r\nx-mine: 1\r\n"), "{answers}");
+    for name in ["x-hop:", "keep-alive:", "upgrade:", "theirs", "content-length:", "transfer-encoding:"] {
+        assert!(!last.contains(name), "{name} in {answers}");
+    }
 }

@@ -129,7 +129,7 @@ fn a_route_with_lenient_paths_forwards_odd_paths_byte_for_byte() {
         assert_eq!(gateway.node.get(&format!("/strict{odd}"), &key).status, 400, "elsewhere nothing changes: {odd}");
     }
     let before = upstream.count();
-    for unfit in UNFIT {
+    for unfit in UNFIT.into_iter().chain(["/a%00", "/a%00b/c", "/a%0d%0aX:y", "/a//%1f", "/a%7f"]) {
         assert_eq!(gateway.node.get(&format!("/lenient{unfit}"), &key).status, 400, "{unfit:?}");
     }
     assert_eq!(upstream.count(), before);

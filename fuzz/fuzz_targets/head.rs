@@ -52,5 +52,5 @@ fn check(head: &Head<'_, '_>, input: &[u8]) {
     assert!(lengths + codings <= 1, "two ways to frame a body");
     assert_eq!(codings == 1, matches!(head.framing, Framing::Chunked(_)));
     assert!(lengths == 1 || !matches!(head.framing, Framing::Length(_)));
-    assert!(count("host") <= 1 && (head.is_http10 || !head.host.is_empty()));
+    assert!(count("host") <= 1 && !head.host.is_empty());
 }

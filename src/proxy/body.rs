@@ -1,7 +1,11 @@
 //! Where a request's body ends (RFC 9112, sections 6 and 7): told from its bytes, without copying them.
 //!
 //! One state machine for both codings. It is fed whatever came and says how many of those bytes belong to the
-//! body; what follows is the next request's. Chunk extensions and trailers are counted and bounded.
+//! body; what follows is the next request's. Of the chunked coding it takes exactly what the grammar allows, since
+//! another reader may go on reading where this one stopped: extensions and trailers are read to their last rule,
+//! counted and bounded.
+
+use crate::proxy::headers;
 
 /// How a body is framed, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Chunk {
         value: u64,
         /// Bytes of the extension so far.
         length: u16,
+        /// Where in it.
+        at: Extension,
     },
     /// At the LF of the size line.
     SizeLf(u64),
@@ -41,20 +47,60 @@ pub enum Chunk {
     DataCr,
     /// At the LF after the data.
     DataLf,
-    /// At the beginning of a trailer field or of the last CRLF, after so many bytes of trailers.
-    TrailerStart(u16),
-    /// In a trailer field.
-    Trailer(u16),
+    /// At the beginning of a trailer field or of the last CRLF.
+    TrailerStart(Trailers),
+    /// In the name of a trailer field.
+    TrailerName(Trailers, Name),
+    /// In the value of a trailer field.
+    TrailerValue(Trailers),
     /// At the LF of a trailer field.
-    TrailerLf(u16),
+    TrailerLf(Trailers),
     /// At the last LF.
-    EndLf,
+    EndLf(Trailers),
+}
+
+/// Where in `chunk-ext` (RFC 9112, section 7.1.1) the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// Behind `;`.
+    Start,
+    /// In the name.
+    Name,
+    /// Behind `=`.
+    Equals,
+    /// In a value that is a token.
+    Token,
+    /// In a value in quotes.
+    Quoted,
+    /// Behind a backslash in it.
+    Escaped,
+    /// Behind the last quote.
+    Closed,
+}
+
+/// What has come of a trailer section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailers {
+    /// Bytes, line ends included.
+    length: u16,
+    fields: u8,
+    /// Its names are judged: a client's must not be ones that keygate acts on.
+    is_judged: bool,
+}
+
+/// The beginning of a trailer field's name, as much of it as tells whether keygate acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; headers::NAME_MOST],
+    length: u8,
 }
 
 /// The most bytes of one chunk's extension: enough for those in use, too few to hide in (CVE-2023-39326).
 const EXTENSION_MAX: u16 = 256;
 /// The most bytes of trailers.
 const TRAILERS_MAX: u16 = 8 * 1024;
+/// The most trailer fields.
+const TRAILER_FIELDS_MAX: u8 = 32;
 /// The most digits of a chunk's size: 2^60 bytes.
 const SIZE_DIGITS_MAX: u8 = 15;
 
@@ -72,10 +118,31 @@ impl Framing {
         if length == 0 { Self::Done } else { Self::Length(length) }
     }
 
+    /// A chunked body of which the last chunk has come. `is_judged`: names that keygate acts on are malformed.
+    #[must_use]
+    pub const fn at_trailers(is_judged: bool) -> Self {
+        Self::Chunked(Chunk::TrailerStart(Trailers { length: 0, fields: 0, is_judged }))
+    }
+
     /// Is the body over?
     #[must_use]
     pub const fn is_done(self) -> bool {
         matches!(self, Self::Done)
+    }
+
+    /// Has the last chunk come, and nothing of what follows it?
+    #[must_use]
+    pub const fn is_at_trailers(self) -> bool {
+        matches!(self, Self::Chunked(Chunk::TrailerStart(Trailers { length: 0, .. })))
+    }
+
+    /// Bytes that were announced and have not come. Where they are more than may come, nobody needs to wait for them.
+    #[must_use]
+    pub const fn announced(self) -> u64 {
+        match self {
+            Self::Length(left) | Self::Chunked(Chunk::Data(left) | Chunk::SizeLf(left)) => left,
+            Self::Done | Self::Tunnel | Self::Chunked(_) => 0,
+        }
     }
 
     /// Takes note of `bytes`, the next that came, and says how many of them belong to the body.
@@ -90,7 +157,24 @@ impl Framing {
     ///
     /// # Errors
     /// As of [`Self::feed`].
-    pub fn feed_with(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, Malformed> {
+    pub fn feed_with(&mut self, bytes: &[u8], content: impl FnMut(&[u8])) -> Result<usize, Malformed> {
+        self.feed_until(bytes, content, false)
+    }
+
+    /// As [`Self::feed_with`], but stops in front of the first trailer field: what reads trailers looks at them whole.
+    ///
+    /// # Errors
+    /// As of [`Self::feed`].
+    pub fn feed_to_trailers(&mut self, bytes: &[u8], content: impl FnMut(&[u8])) -> Result<usize, Malformed> {
+        self.feed_until(bytes, content, true)
+    }
+
+    fn feed_until(
+        &mut self,
+        bytes: &[u8],
+        mut content: impl FnMut(&[u8]),
+        stops_at_trailers: bool,
+    ) -> Result<usize, Malformed> {
         match self {
             Self::Done => Ok(0),
             Self::Tunnel => {
@@ -113,6 +197,10 @@ impl Framing {
                         *chunk = if rest == 0 { Chunk::DataCr } else { Chunk::Data(rest) };
                         continue;
                     }
+                    // An empty section passes, and what can be no field is malformed.
+                    if stops_at_trailers && chunk.is_at_trailers() && is_token(byte) {
+                        break;
+                    }
                     at += 1;
                     match chunk.next(byte)? {
                         Some(next) => *chunk = next,
@@ -134,7 +222,25 @@ fn take(left: u64, available: usize) -> (usize, u64) {
     (taken, left - taken as u64)
 }
 
+/// `tchar` (RFC 9110, section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// What a field's value may hold (RFC 9110, section 5.5), white space included.
+const fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
 impl Chunk {
+    const fn is_at_trailers(self) -> bool {
+        Framing::Chunked(self).is_at_trailers()
+    }
+
     /// The state after this byte; `None` at the end of the body.
     fn next(self, byte: u8) -> Result<Option<Self>, Malformed> {
         let next = match (self, byte) {
@@ -143,90 +249,94 @@ impl Chunk {
                 Self::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { value, digits: 1.. }, b'\r') => Self::SizeLf(value),
-            (Self::Size { value, digits: 1.. }, b';') => Self::Extension { value, length: 0 },
-            (Self::Extension { value, .. }, b'\r') => Self::SizeLf(value),
-            (Self::Extension { value, length }, b'\t' | b' '..=b'~' | 0x80..) if length < EXTENSION_MAX => {
-                Self::Extension { value, length: length + 1 }
+            (Self::Size { value, digits: 1.. }, b';') => Self::Extension { value, length: 1, at: Extension::Start },
+            (Self::Extension { value, at, .. }, b'\r') if at.may_end() => Self::SizeLf(value),
+            (Self::Extension { value, length, at }, _) if length < EXTENSION_MAX => {
+                Self::Extension { value, length: length + 1, at: at.next(byte)? }
             }
-            (Self::SizeLf(0), b'\n') => Self::TrailerStart(0),
+            (Self::SizeLf(0), b'\n') => Self::TrailerStart(Trailers { length: 0, fields: 0, is_judged: true }),
             (Self::SizeLf(size), b'\n') => Self::Data(size),
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::Size { value: 0, digits: 0 },
-            (Self::TrailerStart(_), b'\r') => Self::EndLf,
-            (Self::TrailerStart(length), b'!'..=b'~') if length < TRAILERS_MAX => Self::Trailer(length + 1),
-            (Self::Trailer(length), b'\r') => Self::TrailerLf(length),
-            (Self::Trailer(length), b'\t' | b' '..=b'~' | 0x80..) if length < TRAILERS_MAX => Self::Trailer(length + 1),
-            (Self::TrailerLf(length), b'\n') => Self::TrailerStart(length),
-            (Self::EndLf, b'\n') => return Ok(None),
+            (Self::TrailerStart(trailers), b'\r') => Self::EndLf(trailers.and_a_byte()?),
+            (Self::TrailerStart(trailers), _) if is_token(byte) => {
+                Self::TrailerName(trailers.and_a_field()?, Name::beginning_with(byte))
+            }
+            (Self::TrailerName(trailers, name), _) if is_token(byte) => {
+                Self::TrailerName(trailers.and_a_byte()?, name.and(byte))
+            }
+            (Self::TrailerName(trailers, name), b':') => Self::TrailerValue(trailers.with_name(name)?),
+            (Self::TrailerValue(trailers), b'\r') => Self::TrailerLf(trailers.and_a_byte()?),
+            (Self::TrailerValue(trailers), _) if is_text(byte) => Self::TrailerValue(trailers.and_a_byte()?),
+            (Self::TrailerLf(trailers), b'\n') => Self::TrailerStart(trailers.and_a_byte()?),
+            (Self::EndLf(trailers), b'\n') => {
+                trailers.and_a_byte()?;
+                return Ok(None);
+            }
             _ => return Err(Malformed),
         };
         Ok(Some(next))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn ends_at(body: &[u8]) -> Result<Option<usize>, Malformed> {
-        let mut framing = Framing::CHUNKED;
-        let taken = framing.feed(body)?;
-        Ok(framing.is_done().then_some(taken))
+impl Extension {
+    /// Without the white space that nobody may send (RFC 9110, section 5.6.3): readers differ in where it ends.
+    fn next(self, byte: u8) -> Result<Self, Malformed> {
+        Ok(match (self, byte) {
+            (Self::Start | Self::Name, _) if is_token(byte) => Self::Name,
+            (Self::Name, b'=') => Self::Equals,
+            (Self::Equals, b'"') => Self::Quoted,
+            (Self::Equals | Self::Token, _) if is_token(byte) => Self::Token,
+            // A quoted string (RFC 9110, section 5.6.4): no line ends in it.
+            (Self::Quoted, b'"') => Self::Closed,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) if is_text(byte) => Self::Quoted,
+            (Self::Name | Self::Token | Self::Closed, b';') => Self::Start,
+            _ => return Err(Malformed),
+        })
     }
 
-    #[test]
-    fn chunked_bodies_end_where_they_end() {
-        assert_eq!(ends_at(b"0\r\n\r\nGET /"), Ok(Some(5)));
-        assert_eq!(ends_at(b"3\r\nabc\r\n0\r\n\r\n"), Ok(Some(13)));
-        assert_eq!(ends_at(b"A;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\nrest"), Ok(Some(30)));
-        assert_eq!(ends_at(b"3\r\nab"), Ok(None));
-        for bad in [
-            &b"\r\n"[..],
-            b";\r\n",
-            b"g\r\n",
-            b"3\nabc",
-            b"3\r\nabcd",
-            b"3 \r\n",
-            b"-1\r\n",
-            b"0x3\r\n",
-            b"0\r\n\n",
-            b"1234567890123456\r\n",
-            b"3\r\nabc\n",
-            b"0\r\n T: v\r\n",
-            b"0\r\nT\n",
-        ] {
-            assert_eq!(ends_at(bad), Err(Malformed), "{}", bad.escape_ascii());
-        }
-    }
-
-    proptest! {
-        /// However the bytes are cut, the body ends at the same place, and its content is the same.
-        #[test]
-        fn cuts_do_not_matter(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
-                              cuts in prop::collection::vec(1usize..9, 1..200)) {
-            let mut body = Vec::new();
-            for chunk in &chunks {
-                body.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-                body.extend_from_slice(chunk);
-                body.extend_from_slice(b"\r\n");
-            }
-            body.extend_from_slice(b"0\r\n\r\n");
-            let length = body.len();
-            body.extend_from_slice(b"GET / HTTP/1.1\r\n");
-            let (mut framing, mut at, mut content) = (Framing::CHUNKED, 0, Vec::new());
-            for cut in cuts.iter().cycle() {
-                let piece = &body[at..(at + cut).min(body.len())];
-                at += framing.feed_with(piece, |data| content.extend_from_slice(data)).unwrap();
-                if framing.is_done() || at == body.len() { break; }
-            }
-            prop_assert_eq!(at, length);
-            prop_assert_eq!(content, chunks.concat());
-        }
-
-        #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Framing::CHUNKED.clone().feed(&bytes);
-        }
+    const fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::Closed)
     }
 }
+
+impl Trailers {
+    fn and_a_byte(self) -> Result<Self, Malformed> {
+        if self.length < TRAILERS_MAX { Ok(Self { length: self.length + 1, ..self }) } else { Err(Malformed) }
+    }
+
+    fn and_a_field(self) -> Result<Self, Malformed> {
+        if self.fields == TRAILER_FIELDS_MAX {
+            return Err(Malformed);
+        }
+        Self { fields: self.fields + 1, ..self }.and_a_byte()
+    }
+
+    /// Some readers merge trailers into the head: what a client cannot say there, it cannot say here (RFC 9110, section
+    /// 6.5.1).
+    fn with_name(self, name: Name) -> Result<Self, Malformed> {
+        if self.is_judged && headers::is_acted_on(name.bytes()) { Err(Malformed) } else { self.and_a_byte() }
+    }
+}
+
+impl Name {
+    fn beginning_with(byte: u8) -> Self {
+        Self { bytes: [0; headers::NAME_MOST], length: 0 }.and(byte)
+    }
+
+    fn and(mut self, byte: u8) -> Self {
+        if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
+            *place = byte;
+            self.length += 1;
+        }
+        self
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The head that goes on: the client's, without what must not go, with what keygate says about it.
 //!
-//! Every lane sends exactly these bytes, so what was decided on is what is forwarded.
+//! Every lane sends these bytes, so what was decided on is what is forwarded. The general lane's are read once more on
+//! the way, by pingora, which wants to be told of the client's connection; a server is told nothing of that.
 
 use std::net::IpAddr;
 
@@ -79,15 +80,24 @@ pub struct Identity<'a> {
     pub authorization_is_ours: bool,
 }
 
+/// Who reads the head that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A server, from the express lane: HTTP/1.1, and nothing about the client's connection, since this is another one
+    /// (RFC 9110, section 7.6.1).
+    Server,
+    /// pingora-proxy, in the general lane: the client's version, `Connection`, `Upgrade` and `Expect`.
+    Pingora,
+}
+
 /// Writes the head that goes on, with its last empty line.
-pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_>) {
+pub fn write_head_to(to: To, out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_>) {
     out.reserve(head.length + 256);
-    for part in [head.method, b" ", head.target, if head.is_http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" }] {
+    let version: &[u8] = if head.is_http10 && to == To::Pingora { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
+    for part in [head.method, b" ", head.target, version] {
         out.extend_from_slice(part);
     }
-    if !head.host.is_empty() {
-        write_field(out, b"Host", head.host);
-    }
+    write_field(out, b"Host", head.host);
     let mut protocol_is_told = false;
     let mut host_is_told = false;
     for field in head.fields {
@@ -95,7 +105,7 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
         let goes_on = match headers::classify(name) {
             Field::Other | Field::WebSocketVersion => !(head.nominates && is_nominated(head, name)),
             Field::ContentLength | Field::TransferEncoding | Field::Origin | Field::PreflightMethod => true,
-            Field::Expect => head.expects_continue,
+            Field::Expect => head.expects_continue && to == To::Pingora,
             Field::ClientAddress => identity.peer_is_trusted,
             Field::Authorization => !identity.authorization_is_ours,
             Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
@@ -124,12 +134,8 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
             write_field(out, name, field.value);
         }
     }
-    if head.is_websocket {
-        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
-    } else if head.close {
-        out.extend_from_slice(b"Connection: close\r\n");
-    } else if head.is_http10 {
-        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    if to == To::Pingora {
+        write_connection(out, head);
     }
     if let Some(key) = identity.key {
         write_field(out, b"X-Keygate-Key-Id", &key.slot.id().text());
@@ -141,10 +147,21 @@ pub fn write_head(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_
     if !protocol_is_told {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
-    if !host_is_told && !head.host.is_empty() {
+    if !host_is_told {
         write_field(out, b"X-Forwarded-Host", head.host);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What the client wants of its connection.
+fn write_connection(out: &mut Vec<u8>, head: &Head<'_, '_>) {
+    if head.is_websocket {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    } else if head.close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if head.is_http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
 }
 
 /// What is left of a `Cookie` field; nothing, if nothing is.
@@ -171,4 +188,78 @@ fn write_forwarded_for(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identi
     }
     out.extend_from_slice(identity.peer.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::head::{self, HeadLimits, Parsed};
+
+    fn forwarded(to: To, text: &str, peer_is_trusted: bool) -> String {
+        let mut storage = [httparse::EMPTY_HEADER; 32];
+        let Parsed::Head(head) = head::parse(text.as_bytes(), &mut storage, HeadLimits { size: 4096, fields: 31 })
+        else {
+            panic!("{text:?}")
+        };
+        let identity = Identity {
+            key: None,
+            request_id: "id-1",
+            peer: "192.0.2.1",
+            peer_is_trusted,
+            authorization_is_ours: false,
+        };
+        let mut out = Vec::new();
+        write_head_to(to, &mut out, &head, &identity);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// What every forwarded head of these tests ends with.
+    const OURS: &str = "X-Request-Id: id-1\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+                        X-Forwarded-Host: a.test\r\n\r\n";
+
+    #[test]
+    fn a_server_is_told_nothing_of_the_clients_connection_and_pingora_all() {
+        let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        for (line, fields, to_server, to_pingora) in [
+            ("GET /a?b HTTP/1.1", "", ("", "HTTP/1.1"), ("", "HTTP/1.1")),
+            ("GET /a?b HTTP/1.1", "Connection: close\r\n", ("", "HTTP/1.1"), ("Connection: close\r\n", "HTTP/1.1")),
+            ("GET /a?b HTTP/1.0", "", ("", "HTTP/1.1"), ("Connection: close\r\n", "HTTP/1.0")),
+            (
+                "GET /a?b HTTP/1.0",
+                "Connection: keep-alive\r\n",
+                ("", "HTTP/1.1"),
+                ("Connection: keep-alive\r\n", "HTTP/1.0"),
+            ),
+            (
+                "GET /a?b HTTP/1.1",
+                "Expect: 100-continue\r\n",
+                ("", "HTTP/1.1"),
+                ("Expect: 100-continue\r\n", "HTTP/1.1"),
+            ),
+            (
+                "GET /a?b HTTP/1.1",
+                "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n",
+                ("Sec-WebSocket-Version: 13\r\n", "HTTP/1.1"),
+                (&format!("Sec-WebSocket-Version: 13\r\n{websocket}"), "HTTP/1.1"),
+            ),
+        ] {
+            let text = format!("{line}\r\nHost: a.test\r\n{fields}\r\n");
+            for (to, (kept, version)) in [(To::Server, to_server), (To::Pingora, to_pingora)] {
+                let expected = format!("GET /a?b {version}\r\nHost: a.test\r\n{kept}{OURS}");
+                assert_eq!(forwarded(to, &text, false), expected, "{text:?} {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_trusted_may_speak_of_the_client_and_nobody_of_another_request() {
+        let told = "X-Real-IP: 198.51.100.1\r\nclient-ip: 198.51.100.1\r\n";
+        let text = format!(
+            "GET / HTTP/1.1\r\nHost: a.test\r\n{told}X-Original-URI: /b\r\nX-Host: b\r\nProxy: http://b\r\n\
+             X-Original-Method: DELETE\r\nX-Mine: 1\r\n\r\n"
+        );
+        let head = "GET / HTTP/1.1\r\nHost: a.test\r\n";
+        assert_eq!(forwarded(To::Server, &text, false), format!("{head}X-Mine: 1\r\n{OURS}"));
+        assert_eq!(forwarded(To::Server, &text, true), format!("{head}{told}X-Mine: 1\r\n{OURS}"));
+    }
 }

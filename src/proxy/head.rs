@@ -33,7 +33,7 @@ pub struct Head<'h, 'b> {
     pub target: &'b [u8],
     /// Path alone.
     pub path: &'b [u8],
-    /// From `Host`, or the authority of an absolute form; empty only in HTTP/1.0.
+    /// From `Host`, or the authority of an absolute form; never empty.
     pub host: &'b [u8],
     /// As sent.
     pub fields: &'h [RawField<'b>],
@@ -51,6 +51,10 @@ pub struct Head<'h, 'b> {
     pub is_websocket: bool,
     /// Any other upgrade; it is not forwarded as one.
     pub is_upgrade: bool,
+    /// There is an `Upgrade` field, whether it counts or not.
+    pub has_upgrade: bool,
+    /// The target came in absolute form (RFC 9112, section 3.2.2).
+    pub is_absolute: bool,
     /// A CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method`.
     pub is_preflight: bool,
     /// `Connection` names fields beside the usual ones; they are not forwarded.
@@ -135,6 +139,8 @@ fn check<'h, 'b>(
         expects_continue: false,
         is_websocket: false,
         is_upgrade: false,
+        has_upgrade: false,
+        is_absolute: authority.is_some(),
         is_preflight: false,
         nominates: false,
     };
@@ -190,10 +196,9 @@ fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Res
     head.host = match (seen.host, authority) {
         (Some(host), None) => host,
         (Some(host), Some(authority)) if host.eq_ignore_ascii_case(authority) => host,
-        (None, _) if !head.is_http10 => {
-            return Err(Rejection::MalformedHead("There is no Host."));
-        }
-        (None, None) => b"",
+        // HTTP/1.0 knows no Host, but what goes on is HTTP/1.1, where it must not be missing (RFC 9112, section 3.2).
+        (None, None) => return Err(Rejection::MalformedHead("There is no Host.")),
+        (None, Some(_)) if !head.is_http10 => return Err(Rejection::MalformedHead("There is no Host.")),
         (None, Some(authority)) if authority::name(authority).is_some() => authority,
         (None, Some(_)) => {
             return Err(Rejection::MalformedHead("The request target's authority is not a host and port."));
@@ -241,12 +246,23 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
         }
         Field::TransferEncoding => seen.chunked = true,
         Field::Connection => check_connection(head, seen, value)?,
-        Field::Upgrade => seen.upgrade = Some(value),
-        Field::WebSocketVersion => seen.websocket_version = Some(value),
+        // Of several fields, as of a list in one, none is the one upgrade, and none the one version, that make a
+        // WebSocket (RFC 9110, sections 5.3 and 7.8).
+        Field::Upgrade => {
+            seen.upgrade = Some(if head.has_upgrade { b"" } else { value });
+            head.has_upgrade = true;
+        }
+        Field::WebSocketVersion => {
+            seen.websocket_version = Some(if seen.websocket_version.is_some() { b"" } else { value });
+        }
         // RFC 9110, section 10.1.1: not of HTTP/1.0, and ignored there.
         Field::Expect if head.is_http10 => {}
-        Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => head.expects_continue = true,
-        Field::Expect => return Err(Rejection::MalformedHead("The only Expect that is understood is 100-continue.")),
+        Field::Expect if !head.expects_continue && value.eq_ignore_ascii_case(b"100-continue") => {
+            head.expects_continue = true;
+        }
+        Field::Expect => {
+            return Err(Rejection::MalformedHead("The only Expect that is understood is 100-continue, once."));
+        }
         Field::Authorization if seen.authorization => {
             return Err(Rejection::MalformedHead("There is more than one Authorization."));
         }
@@ -292,7 +308,7 @@ pub fn connection_options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Digits alone (RFC 9110, section 8.6), below 10^18.
-fn number(value: &[u8]) -> Option<u64> {
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 {
         return None;
     }
@@ -300,91 +316,4 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: HeadLimits = HeadLimits { size: 1024, fields: 8 };
-
-    fn outcome(text: &str) -> String {
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        match parse(text.as_bytes(), &mut storage, LIMITS) {
-            Parsed::Partial => "partial".into(),
-            Parsed::Head(head) => format!(
-                "{} {} host={} {:?} close={}",
-                String::from_utf8_lossy(head.method),
-                String::from_utf8_lossy(head.target),
-                String::from_utf8_lossy(head.host),
-                head.framing,
-                head.close
-            ),
-            Parsed::Refused(rejection) => rejection.reason().into(),
-        }
-    }
-
-    #[test]
-    fn plain_heads_are_taken() {
-        for (text, expected) in [
-            ("GET /a?b HTTP/1.1\r\nHost: x:1\r\n\r\n", "GET /a?b host=x:1 Done close=false"),
-            ("GET http://x/a HTTP/1.1\r\nHost: X\r\n\r\n", "GET /a host=X Done close=false"),
-            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "POST / host=x Length(5) close=false"),
-            ("GET / HTTP/1.0\r\n\r\n", "GET / host= Done close=true"),
-            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET / host= Done close=false"),
-            ("GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n", "GET / host= Done close=true"),
-            ("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", "GET / host= Done close=true"),
-            ("GET http://x:1/a HTTP/1.0\r\n\r\n", "GET /a host=x:1 Done close=true"),
-            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close, X-Mine\r\n\r\n", "GET / host=x Done close=true"),
-            ("GET / HTTP/1.1\r\nHost: x\r\n", "partial"),
-            ("", "partial"),
-        ] {
-            assert_eq!(outcome(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn ambiguous_heads_are_refused() {
-        let with = |fields: &str| outcome(&format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
-        for (fields, reason) in [
-            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "framing"),
-            ("Content-Length: 1\r\nContent-Length: 1\r\n", "framing"),
-            ("Content-Length: +1\r\n", "framing"),
-            ("Content-Length: 1, 1\r\n", "framing"),
-            ("Transfer-Encoding: foo, chunked\r\n", "framing"),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "framing"),
-            ("Transfer_Encoding: chunked\r\n", "malformed_head"),
-            ("X_Keygate_Role: ADMIN\r\n", "malformed_head"),
-            ("Connection: X-Keygate-Role\r\n", "malformed_head"),
-            ("Connection: Authorization\r\n", "malformed_head"),
-            ("Connection: content-length\r\n", "malformed_head"),
-            ("Host: y\r\n", "malformed_head"),
-            ("Expect: 200-ok\r\n", "malformed_head"),
-            ("A: b\nC: d\r\n", "malformed_head"),
-            ("A : b\r\n", "malformed_head"),
-            (" A: b\r\n", "malformed_head"),
-            ("A: b\r\n c\r\n", "malformed_head"),
-            ("A: b\0\r\n", "malformed_head"),
-            ("A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\nF: 1\r\nG: 1\r\nH: 1\r\n", "too_many_headers"),
-        ] {
-            assert_eq!(with(fields), reason, "{fields:?}");
-        }
-        for (text, reason) in [
-            ("GET / HTTP/1.1\r\n\r\n", "malformed_head"),
-            ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", "malformed_head"),
-            ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
-            ("GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
-            ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", "path"),
-            ("GET /?a#b HTTP/1.1\r\nHost: x\r\n\r\n", "malformed_head"),
-            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "malformed_head"),
-            ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
-            ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
-            ("trace / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
-            ("Get / HTTP/1.1\r\nHost: x\r\n\r\n", "method_refused"),
-            ("GET http://x:80:80/ HTTP/1.0\r\n\r\n", "malformed_head"),
-            ("GET / HTTP/1.1\r\nHost: x:80:80\r\n\r\n", "malformed_head"),
-            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "framing"),
-            (&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1024)), "head_too_large"),
-            (&format!("GET /{}", "a".repeat(1024)), "head_too_large"),
-        ] {
-            assert_eq!(outcome(text), reason, "{text:?}");
-        }
-    }
-}
+mod tests;

@@ -200,6 +200,13 @@ pub fn decoded(path: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
     })
 }
 
+/// Does it hold a control character once it is decoded? No reader needs one, and some end the path there: what is
+/// decided on a path with one need not hold for what is served. So they are refused where other odd paths are not.
+#[must_use]
+pub fn holds_control(path: &[u8]) -> bool {
+    decoded(path).any(|byte| byte.is_ascii_control())
+}
+
 /// The path as the most obliging server might take it: decoded once, backslashes as slashes, parameters (`;…`) cut off,
 /// empty and dot segments resolved. For routes with `lenient_paths`, whose rules must hold for this path too.
 #[must_use]
@@ -279,6 +286,16 @@ mod tests {
         }
         for path in ["/", "/a", "/a/", "/a/b.c", "/...", "/.a", "/a%20b", "/a%25b", "/caf%c3%a9", "/a:b@c!$&'()*+,=~"] {
             assert_eq!(check(path.as_bytes()), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn control_characters_are_found_encoded() {
+        for path in ["/a%00", "/%0d%0A", "/%7f", "/a;%1F"] {
+            assert!(holds_control(path.as_bytes()), "{path}");
+        }
+        for path in ["/", "/a%20b", "/caf%c3%a9", "/%80", "/100%", "/a%2500"] {
+            assert!(!holds_control(path.as_bytes()), "{path}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::proxy::date;
 use crate::proxy::path::PathFault;
 
 /// Why a request is refused.
@@ -307,7 +308,7 @@ impl Rejection {
         }
         match self {
             Self::NoLease | Self::NoUpstream | Self::Overloaded => fields.push(("Retry-After", "1")),
-            Self::MethodRefused => fields.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            Self::MethodRefused => fields.push(("Allow", "GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS")),
             _ => {}
         }
         Problem { status, fields, body }
@@ -330,7 +331,7 @@ impl Problem {
     pub fn write_http1(&self, out: &mut Vec<u8>, request_id: &str, head_only: bool, close: bool) {
         let phrase = http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
         let mut text = String::with_capacity(512);
-        let _ = write!(text, "HTTP/1.1 {} {phrase}\r\n", self.status);
+        let _ = write!(text, "HTTP/1.1 {} {phrase}\r\nDate: {}\r\n", self.status, date::now().as_str());
         for (name, value) in &self.fields {
             let _ = write!(text, "{name}: {value}\r\n");
         }
@@ -351,84 +352,4 @@ impl Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One of each reason, in the order of [`Rejection::REASONS`].
-    fn all() -> Vec<Rejection> {
-        use NotProvenReason::{Forged, Malformed, Outdated, Unknown};
-        vec![
-            Rejection::MalformedHead("A line does not end with CR LF."),
-            Rejection::HeadTooLarge,
-            Rejection::TooManyHeaders,
-            Rejection::HeadTimeout,
-            Rejection::MethodRefused,
-            Rejection::Path(PathFault::DotSegment),
-            Rejection::Framing("There is more than one Content-Length."),
-            Rejection::BodyTooLarge,
-            Rejection::BodyTimeout,
-            Rejection::BodyMalformed,
-            Rejection::NoRoute,
-            Rejection::MissingCredential,
-            Rejection::ConflictingCredentials,
-            Rejection::InvalidCredential(Malformed),
-            Rejection::InvalidCredential(Unknown),
-            Rejection::InvalidCredential(Forged),
-            Rejection::InvalidCredential(Outdated),
-            Rejection::StaleSecret { sent: 6, current: 7 },
-            Rejection::KeyDisabled,
-            Rejection::KeyExpired,
-            Rejection::TokenExpired,
-            Rejection::TokenRevoked,
-            Rejection::RoleTooLow,
-            Rejection::NetworkNotAllowed,
-            Rejection::RouteNotAllowed,
-            Rejection::NoLease,
-            Rejection::NoUpstream,
-            Rejection::UpstreamFailed,
-            Rejection::UpstreamMalformed,
-            Rejection::UpstreamTimeout,
-            Rejection::Overloaded,
-            Rejection::Internal,
-        ]
-    }
-
-    #[test]
-    fn every_problem_is_json_with_its_status() {
-        for (at, rejection) in all().into_iter().enumerate() {
-            assert_eq!(rejection.index(), at);
-            assert_eq!(rejection.reason(), Rejection::REASONS[at]);
-            let problem = rejection.problem("0-1");
-            let json: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
-            assert_eq!(json["status"], rejection.status());
-            assert!(json["type"].as_str().unwrap().starts_with("urn:keygate:problem:"));
-            assert_eq!(json["request_id"], "0-1");
-            assert_eq!(rejection.status() == 401, rejection.challenge().is_some_and(|c| !c.contains("scope")));
-        }
-    }
-
-    /// `KEYGATE_UPDATE_DOCS=1 cargo test --lib proxy::reject` writes the page anew.
-    #[test]
-    fn the_page_of_errors_is_that_of_this_program() {
-        let mut page = String::from(include_str!("errors.head.md"));
-        page.push_str("\n| status | type: `urn:keygate:problem:` | title | reason (metrics, log) | connection |\n|---|---|---|---|---|\n");
-        for rejection in all() {
-            let Kind { reason, status, problem, title } = rejection.kind();
-            let connection = if rejection.poisons_connection() { "closed" } else { "kept" };
-            let _ = writeln!(page, "| {status} | `{problem}` | {title} | `{reason}` | {connection} |");
-        }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
-        #[allow(clippy::disallowed_methods, reason = "asked for by whoever runs the test")]
-        if std::env::var_os("KEYGATE_UPDATE_DOCS").is_some() {
-            std::fs::write(path, &page).unwrap();
-        }
-        assert!(std::fs::read_to_string(path).unwrap() == page, "docs/errors.md is out of date; see this test");
-    }
-
-    #[test]
-    fn the_unproven_are_told_alike() {
-        use NotProvenReason::{Forged, Malformed, Outdated, Unknown};
-        let told = [Malformed, Unknown, Forged, Outdated].map(|r| Rejection::InvalidCredential(r).problem("x").body);
-        assert!(told.iter().all(|body| *body == told[0]));
-    }
-}
+mod tests;
