@@ -62,11 +62,12 @@ pub(super) struct Server {
     pub(super) trusted_proxies: Vec<Spanned<String>>,
     pub(super) run_dir: Given<String>,
     pub(super) drain_timeout: Given<Quantity>,
+    pub(super) express_lane: Option<bool>,
     pub(super) limits: Limits,
 }
 
 pub(super) static SERVER: Names = Names {
-    fields: &["listen", "threads", "trusted_proxies", "run_dir", "drain_timeout", "limits"],
+    fields: &["listen", "threads", "trusted_proxies", "run_dir", "drain_timeout", "express_lane", "limits"],
     later: &[TLS, PROXY_PROTOCOL, RATE_LIMIT, RATE_LIMITS],
     inner: &[("limits", Shape::Table, &LIMITS)],
 };
@@ -76,6 +77,7 @@ pub(super) static SERVER: Names = Names {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
     pub(super) max_connections: Given<i64>,
+    pub(super) max_connections_per_address: Given<i64>,
     pub(super) max_header_size: Given<Quantity>,
     pub(super) max_headers: Given<i64>,
     pub(super) max_body: Given<Quantity>,
@@ -83,11 +85,13 @@ pub(super) struct Limits {
     pub(super) body_stall: Given<Quantity>,
     pub(super) write_stall: Given<Quantity>,
     pub(super) idle_timeout: Given<Quantity>,
+    pub(super) max_stream_age: Given<Quantity>,
 }
 
 pub(super) static LIMITS: Names = Names {
     fields: &[
         "max_connections",
+        "max_connections_per_address",
         "max_header_size",
         "max_headers",
         "max_body",
@@ -95,15 +99,9 @@ pub(super) static LIMITS: Names = Names {
         "body_stall",
         "write_stall",
         "idle_timeout",
+        "max_stream_age",
     ],
-    later: &[
-        ("max_connections_per_address", "a limit of connections per address"),
-        ("max_stream_age", "a limit of the age of streams"),
-        ("streams", "limits of streams"),
-        ("max_streams", "limits of streams"),
-        RATE_LIMIT,
-        RATE_LIMITS,
-    ],
+    later: &[("streams", "limits of streams"), ("max_streams", "limits of streams"), RATE_LIMIT, RATE_LIMITS],
     inner: &[],
 };
 

@@ -16,7 +16,7 @@ use super::error::{Report, is_secret, shown};
 use super::file::{self, Given, Quantity, Raw};
 use super::names::alike;
 use super::resolved::{Config, Limits, Log, Metrics, Secrets, Server, Store, StoreLocation, Usage};
-use super::value::{AGE, LEASE, TIMER, count, duration, listen_address, network, reaches, size, text};
+use super::value::{AGE, LEASE, STREAM, TIMER, count, duration, listen_address, network, reaches, size, text};
 use super::{admin, routes, token_exchange, upstreams};
 
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
@@ -72,6 +72,7 @@ fn server(raw: &file::Server, directory: &Path, report: &mut Report<'_>) -> Serv
             .filter_map(|given| network(report, "server.trusted_proxies", given))
             .collect(),
         run_dir: directory.join(run_dir.map_or("run", |given| given.get_ref())),
+        express_lane: raw.express_lane.unwrap_or(false),
         drain_timeout: duration(
             report,
             "server.drain_timeout",
@@ -111,6 +112,8 @@ fn limits(raw: &file::Limits, report: &mut Report<'_>) -> Limits {
     let body_stall = timer("body_stall", &raw.body_stall, 30);
     let write_stall = timer("write_stall", &raw.write_stall, 30);
     let idle_timeout = timer("idle_timeout", &raw.idle_timeout, 75);
+    let max_connections =
+        count(report, "server.limits.max_connections", raw.max_connections.as_ref(), 10_000, 1..=10_000_000);
     let max_header_size = size(
         report,
         "server.limits.max_header_size",
@@ -119,12 +122,13 @@ fn limits(raw: &file::Limits, report: &mut Report<'_>) -> Limits {
         ByteSize::kib(1)..=MOST_HEADER_SIZE,
     );
     Limits {
-        max_connections: count(
+        max_connections,
+        max_connections_per_address: count(
             report,
-            "server.limits.max_connections",
-            raw.max_connections.as_ref(),
-            10_000,
-            1..=10_000_000,
+            "server.limits.max_connections_per_address",
+            raw.max_connections_per_address.as_ref(),
+            max_connections.min(256),
+            1..=max_connections,
         ),
         max_header_size: usize::try_from(max_header_size).unwrap_or(usize::MAX),
         max_headers: count(report, "server.limits.max_headers", raw.max_headers.as_ref(), 100, 1..=MOST_HEADERS),
@@ -139,7 +143,15 @@ fn limits(raw: &file::Limits, report: &mut Report<'_>) -> Limits {
         body_stall,
         write_stall,
         idle_timeout,
+        max_stream_age: max_stream_age(raw, report),
     }
+}
+
+fn max_stream_age(raw: &file::Limits, report: &mut Report<'_>) -> Option<Duration> {
+    let given = raw.max_stream_age.as_ref();
+    let off = matches!(given.map(Spanned::get_ref), Some(Quantity::Text(text)) if text == "off");
+    let default = Duration::from_hours(1);
+    (!off).then(|| duration(report, "server.limits.max_stream_age", given, default, &STREAM))
 }
 
 fn store(raw: &file::Store, directory: &Path, report: &mut Report<'_>) -> Store {

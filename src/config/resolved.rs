@@ -50,6 +50,8 @@ pub struct Server {
     pub run_dir: PathBuf,
     /// How long requests in flight may take after SIGTERM.
     pub drain_timeout: Duration,
+    /// Plain HTTP/1.1 requests are exchanged by keygate itself.
+    pub express_lane: bool,
     /// `[server.limits]`.
     pub limits: Limits,
 }
@@ -59,6 +61,8 @@ pub struct Server {
 pub struct Limits {
     /// Connections in all.
     pub max_connections: usize,
+    /// Connections from one address, or from 64 bits of an IPv6 address; at most [`Self::max_connections`].
+    pub max_connections_per_address: usize,
     /// Bytes of a request head.
     pub max_header_size: usize,
     /// Fields of a request head.
@@ -73,6 +77,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
+    /// Of a request with its answer, from its first byte; `None`: as long as it takes.
+    pub max_stream_age: Option<Duration>,
 }
 
 /// `[[upstream]]`.

@@ -45,7 +45,8 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.server.run_dir, Path::new("/etc/keygate/run"));
     assert_eq!(config.server.drain_timeout, seconds(30));
     let limits = &config.server.limits;
-    assert_eq!(limits.max_connections, 10_000);
+    assert_eq!((limits.max_connections, limits.max_connections_per_address), (10_000, 256));
+    assert_eq!(limits.max_stream_age, Some(Duration::from_hours(1)));
     assert_eq!(limits.max_header_size, 32 * 1024);
     assert_eq!(limits.max_headers, 100);
     assert_eq!(limits.max_body, 100 * 1024 * 1024);
@@ -143,6 +144,8 @@ fn what_is_written_is_what_is_read() {
         server.trusted_proxies = ["10.0.0.0/8", "::1"]
         server.limits.max_body = "1.5 MiB"
         server.limits.idle_timeout = "1m 30s"
+        server.limits.max_connections = 100
+        server.limits.max_stream_age = "off"
         metrics.listen = "off"
         log = { access = "off", level = "WARN" }
         secrets.master_key_env = "KEYGATE_MASTER_KEY"
@@ -175,6 +178,8 @@ fn what_is_written_is_what_is_read() {
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(config.server.limits.max_body, 1_572_864);
     assert_eq!(config.server.limits.idle_timeout, Duration::from_secs(90));
+    assert_eq!(config.server.limits.max_connections_per_address, 100, "no more than there may be in all");
+    assert_eq!(config.server.limits.max_stream_age, None);
     assert_eq!(config.metrics.listen, None);
     assert_eq!((config.log.access, config.log.level), (false, tracing::Level::WARN));
     assert_eq!(config.secrets, Secrets::Environment("KEYGATE_MASTER_KEY".into()));

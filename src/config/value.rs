@@ -31,6 +31,14 @@ pub(super) const TIMER: Bounds = Bounds {
     example: "10s",
 };
 
+/// How old a request with its answer may become. Shorter than a second, it would be a deadline for answers.
+pub(super) const STREAM: Bounds = Bounds {
+    least: Duration::from_secs(1),
+    most: Duration::from_hours(365 * 24),
+    text: "between 1s and 365d, or \"off\"",
+    example: "1h",
+};
+
 /// Leases: what a revocation may have to wait for.
 pub(super) const LEASE: Bounds =
     Bounds { least: Duration::from_secs(1), most: Duration::from_mins(10), text: "between 1s and 10m", example: "30s" };

@@ -96,7 +96,7 @@ pub(super) fn by_refresh_token(
         return Err(Refusal::NoLease.into());
     }
     let found = match verdict {
-        Verdict::Proven(found) => found,
+        Verdict::Proven(found, _) => found,
         Verdict::Disabled(found) => return Err(Refusal::KeyDisabled.of(found.index)),
         Verdict::Expired(found) => return Err(Refusal::KeyExpired.of(found.index)),
         Verdict::TokenExpired(found) | Verdict::TokenRevoked(found) => {

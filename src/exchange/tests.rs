@@ -130,7 +130,7 @@ impl Rig {
         let token = token.as_str().unwrap().as_bytes();
         let verdict = self.exchanges.keyring.verify_token(TokenKind::Access, token, &*self.clock).0;
         match verdict {
-            Verdict::Proven(_) => "proven".to_owned(),
+            Verdict::Proven(..) => "proven".to_owned(),
             other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
         }
     }

@@ -264,7 +264,7 @@ mod tests {
         for secret in [&first, &previous] {
             let text = encode(&app_key, &opened(&store, secret));
             assert!(
-                matches!(keyring.verify(text.as_bytes(), &clock), Verdict::Proven(found) if found.slot.id() == key.id)
+                matches!(keyring.verify(text.as_bytes(), &clock), Verdict::Proven(found, _) if found.slot.id() == key.id)
             );
         }
         clock.advance(std::time::Duration::from_millis(10));

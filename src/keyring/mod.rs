@@ -14,8 +14,8 @@ mod slot;
 mod token;
 mod verify;
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -50,6 +50,8 @@ pub struct Keyring {
     fingerprint_key: verify::FingerprintKey,
     /// Slots with unwritten usage.
     pub news: NewsList,
+    /// Moves whenever authority may have been taken away, after it was.
+    taken: AtomicU64,
     /// How many keys of each role and state; held by writers only.
     census: Mutex<Census>,
 }
@@ -64,6 +66,7 @@ impl Keyring {
             generations: ArcSwapOption::empty(),
             fingerprint_key: verify::FingerprintKey::draw(entropy),
             news: NewsList::default(),
+            taken: AtomicU64::new(0),
             census: Mutex::new(Census::default()),
         }
     }
@@ -102,7 +105,11 @@ impl Keyring {
         census[record.role as usize][record.state as usize] += 1;
         if let Some(found) = self.find(id) {
             census[found.record.role as usize][found.record.state as usize] -= 1;
+            let narrows = narrows(&found.record, &record);
             found.slot.replace(record);
+            if narrows {
+                self.taken.fetch_add(1, Ordering::Release);
+            }
             return Ok(());
         }
         let index = self.slots.push(Slot::new(id, record));
@@ -134,6 +141,13 @@ impl Keyring {
     /// Publishes the generations: one pointer store, whatever the number of keys.
     pub fn set_generations(&self, generations: Generations) {
         self.generations.store(Some(Arc::new(generations)));
+        self.taken.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number whenever authority may have been taken away since: who holds a permit must look at it again. Giving
+    /// authority, new keys and new names do not move it.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
     }
 
     /// The generations in force; `None` before the first load. The guard is for a moment: it must not be held across an
@@ -153,6 +167,17 @@ impl Keyring {
     }
 }
 
+/// Might a request that `before` admitted be refused now? The store raises the epoch for all that takes authority away;
+/// the rest stands here so that nothing hangs on that.
+fn narrows(before: &Record, after: &Record) -> bool {
+    let sooner = match (before.expires_at(), after.expires_at()) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(before), Some(after)) => after < before,
+    };
+    before.epoch != after.epoch || before.state != after.state || after.role < before.role || sooner
+}
+
 /// More keys than the keyring has positions for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the keyring is full: it holds at most 2^32 - 2 keys")]
@@ -160,3 +185,59 @@ pub struct KeyringFull;
 
 /// The order of [`Census`]'s rows and columns is that of the enums.
 const _: () = assert!(Role::ReadOnly as usize == 0 && Role::Admin as usize == 1 && KeyState::Deleted as usize == 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::WallTime;
+    use crate::credential::{AppKey, Policy, SharedSecret};
+    use crate::entropy::SystemEntropy;
+
+    fn record() -> Record {
+        Record {
+            epoch: 1,
+            role: Role::Admin,
+            state: KeyState::Active,
+            digest: crate::credential::SecretDigest::ERASED,
+            name: "a".into(),
+            policy: None,
+        }
+    }
+
+    fn until(millis: u64) -> Record {
+        let policy = Policy { expires_at: Some(WallTime::from_millis(millis)), ..Policy::default() };
+        Record { policy: Some(Box::new(policy)), ..record() }
+    }
+
+    #[test]
+    fn what_takes_authority_away_is_told_and_nothing_else() {
+        let keyring = Keyring::new(&SystemEntropy);
+        let id = KeyId::draw(&SystemEntropy);
+        // From the second record on, each is compared with the one before.
+        for (record, takes) in [
+            (record(), false),
+            (Record { name: "b".into(), ..record() }, false),
+            (until(9), true),
+            (until(10), false),
+            (until(8), true),
+            (record(), false),
+            (Record { role: Role::ReadOnly, ..record() }, true),
+            (record(), false),
+            (Record { epoch: 2, ..record() }, true),
+            (Record { epoch: 2, state: KeyState::Disabled, ..record() }, true),
+        ] {
+            let before = keyring.taken();
+            let text = format!("{record:?}");
+            keyring.put(id, record).unwrap();
+            assert_eq!(keyring.taken() != before, takes, "{text}");
+        }
+        let before = keyring.taken();
+        keyring.put(AppKey::generate(KeyId::draw(&SystemEntropy), &SystemEntropy).id(), record()).unwrap();
+        assert_eq!(keyring.taken(), before, "a new key takes nothing from anybody");
+        keyring.retain(|other| other == id);
+        assert_ne!(keyring.taken(), before);
+        let (before, secret) = (keyring.taken(), SharedSecret::generate(std::num::NonZeroU32::MIN, &SystemEntropy));
+        keyring.set_generations(Generations::new(Generation::new(&secret, None), None));
+        assert_ne!(keyring.taken(), before);
+    }
+}

@@ -33,7 +33,7 @@ impl Keyring {
         } else if claims.is_over(now) {
             Verdict::TokenExpired(found)
         } else {
-            Verdict::Proven(found)
+            Verdict::Proven(found, claims.version)
         };
         (verdict, Some(claims))
     }

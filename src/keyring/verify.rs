@@ -17,8 +17,8 @@ use crate::entropy::Entropy;
 /// What a presented string turned out to be.
 #[derive(Debug)]
 pub enum Verdict<'k> {
-    /// Proven, and the key is active and not expired.
-    Proven(Found<'k>),
+    /// Proven, and the key is active and not expired; with the version of the shared secret that it rests on.
+    Proven(Found<'k>, NonZeroU32),
     /// Not proven: malformed, unknown or forged. They are told alike, and told apart in metrics only.
     NotProven(NotProven),
     /// Proven by its digest, but encoded with a secret version that is not in force.
@@ -105,7 +105,7 @@ impl Keyring {
         if found.record.expires_at().is_some_and(|at| at <= clock.wall_coarse()) {
             return Verdict::Expired(found);
         }
-        Verdict::Proven(found)
+        Verdict::Proven(found, version)
     }
 }
 

@@ -4,10 +4,11 @@
 //! nobody. A `Permit` can be made here alone, and choosing an upstream demands one.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use crate::clock::Clock;
 use crate::config::resolved::Demand;
-use crate::credential::{Policy, Role, TokenKind};
+use crate::credential::{KeyState, Policy, Role, TokenKind};
 use crate::fleet::lease::LeaseGate;
 use crate::keyring::{Found, Keyring, NotProven, Verdict};
 use crate::proxy::head::Head;
@@ -20,6 +21,8 @@ use crate::proxy::route::Route;
 pub struct Permit {
     /// `None` on what is public.
     key: Option<PermittedKey>,
+    /// See [`Authority::news`].
+    known: u64,
 }
 
 /// Under what authority.
@@ -31,6 +34,10 @@ pub struct PermittedKey {
     pub epoch: u32,
     /// The role that was granted.
     pub role: Role,
+    /// The version of the shared secret that the credential rests on.
+    pub generation: NonZeroU32,
+    /// The credential is an access token.
+    pub is_token: bool,
 }
 
 impl Permit {
@@ -40,10 +47,71 @@ impl Permit {
         self.key
     }
 
-    /// Asked again when the request is about to be sent: may this node still act on the permit?
+    /// The news of before the decision: with later ones, [`Self::still_holds`] is asked.
     #[must_use]
-    pub fn still_holds(&self, lease: &LeaseGate, clock: &dyn Clock) -> bool {
-        self.key.is_none() || lease.admits(clock.boot())
+    pub fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// Asked when authority may have been taken away since the decision: would it be the same now? What is public needs
+    /// none.
+    ///
+    /// # Errors
+    /// What a new request would be told.
+    pub fn still_holds(&self, authority: Authority<'_>) -> Result<(), Rejection> {
+        self.key.map_or(Ok(()), |key| key.still_holds(authority))
+    }
+}
+
+impl PermittedKey {
+    /// See [`Permit::still_holds`].
+    ///
+    /// # Errors
+    /// What a new request would be told.
+    pub fn still_holds(self, authority: Authority<'_>) -> Result<(), Rejection> {
+        // In the order of a decision: see `LeaseGate::enter`.
+        let entry = authority.lease.enter();
+        let looked = self.look(authority);
+        if !authority.lease.holds(entry, authority.clock.boot()) {
+            return Err(Rejection::NoLease);
+        }
+        looked
+    }
+
+    fn look(self, authority: Authority<'_>) -> Result<(), Rejection> {
+        let clock = authority.clock;
+        let unknown = Rejection::InvalidCredential(NotProvenReason::Unknown);
+        let Some(slot) = authority.keyring.slot(self.index) else { return Err(unknown) };
+        let record = slot.record();
+        if record.state == KeyState::Deleted {
+            return Err(unknown);
+        }
+        let generations = authority.keyring.generations();
+        let Some(generations) = generations.as_ref() else { return Err(unknown) };
+        if generations.in_force(self.generation, || clock.wall_coarse()).is_none() {
+            let (sent, current) = (self.generation.get(), generations.current().version().get());
+            return Err(match self.is_token {
+                true => Rejection::InvalidCredential(NotProvenReason::Outdated),
+                false => Rejection::StaleSecret { sent, current },
+            });
+        }
+        if record.state == KeyState::Disabled {
+            return Err(Rejection::KeyDisabled);
+        }
+        if record.expires_at().is_some_and(|at| at <= clock.wall_coarse()) {
+            return Err(Rejection::KeyExpired);
+        }
+        if record.role < self.role {
+            return Err(Rejection::RoleTooLow);
+        }
+        // Rolled, or disabled and enabled since, or its policy was tightened.
+        if record.epoch != self.epoch {
+            return Err(match self.is_token {
+                true => Rejection::TokenRevoked,
+                false => Rejection::InvalidCredential(NotProvenReason::Forged),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -67,6 +135,8 @@ pub struct Authority<'k> {
     pub clock: &'k dyn Clock,
     /// Access tokens are credentials: `[token_exchange]` is configured.
     pub takes_tokens: bool,
+    /// Moves whenever something may have been taken away; read before everything else (`open`).
+    pub news: u64,
 }
 
 /// Decides about one request. `resolved` is what an odd path on a lenient route might be taken for.
@@ -82,7 +152,7 @@ pub fn authorize<'k>(
     client: IpAddr,
 ) -> Result<Admission<'k>, (Rejection, Option<Found<'k>>)> {
     let Demand::Role(needed) = route.demand(head, resolved) else {
-        return Ok(Admission { permit: Permit { key: None }, key: None });
+        return Ok(Admission { permit: Permit { key: None, known: authority.news }, key: None });
     };
     let presented = match presented {
         Presented::One(presented) => presented,
@@ -91,19 +161,18 @@ pub fn authorize<'k>(
         Presented::Misplaced => return Err((Rejection::InvalidCredential(NotProvenReason::Malformed), None)),
     };
     let entry = authority.lease.enter();
-    let verdict = match presented {
-        [b'k', b'g', b't', b'_', ..] if authority.takes_tokens => {
-            authority.keyring.verify_token(TokenKind::Access, presented, authority.clock).0
-        }
-        _ => authority.keyring.verify(presented, authority.clock),
+    let is_token = authority.takes_tokens && presented.starts_with(b"kgt_");
+    let verdict = match is_token {
+        true => authority.keyring.verify_token(TokenKind::Access, presented, authority.clock).0,
+        false => authority.keyring.verify(presented, authority.clock),
     };
     // After the verification: whatever it rested on was in force at this moment, or the node may not say
     // anything about keys, good or bad.
     if !authority.lease.holds(entry, authority.clock.boot()) {
         return Err((Rejection::NoLease, None));
     }
-    let found = match verdict {
-        Verdict::Proven(found) => found,
+    let (found, generation) = match verdict {
+        Verdict::Proven(found, generation) => (found, generation),
         refused => return Err(refusal(authority.keyring, refused)),
     };
     if found.record.role < needed {
@@ -114,8 +183,9 @@ pub fn authorize<'k>(
     {
         return Err((rejection, Some(found)));
     }
-    let key = PermittedKey { index: found.index, epoch: found.record.epoch, role: found.record.role };
-    Ok(Admission { permit: Permit { key: Some(key) }, key: Some(found) })
+    let (index, epoch, role) = (found.index, found.record.epoch, found.record.role);
+    let key = PermittedKey { index, epoch, role, generation, is_token };
+    Ok(Admission { permit: Permit { key: Some(key), known: authority.news }, key: Some(found) })
 }
 
 /// Expiry was checked with the credential.
@@ -157,6 +227,6 @@ fn refusal<'k>(keyring: &Keyring, verdict: Verdict<'k>) -> (Rejection, Option<Fo
         Verdict::TokenExpired(found) => (Rejection::TokenExpired, Some(found)),
         Verdict::TokenRevoked(found) => (Rejection::TokenRevoked, Some(found)),
         // Never asked for: the caller has taken it out.
-        Verdict::Proven(found) => (Rejection::Internal, Some(found)),
+        Verdict::Proven(found, _) => (Rejection::Internal, Some(found)),
     }
 }

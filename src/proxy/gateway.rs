@@ -1,24 +1,37 @@
-//! What every connection of the data plane shares: the authority to decide, and the configuration in force.
+//! What every connection of the data plane shares: the authority to decide, the configuration in force, and the count
+//! of connections, in all and by address.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::config::resolved::{Config, Limits};
+use crate::config::resolved::{Config, Limits, Server};
 use crate::exchange::Exchanges;
 use crate::fleet::lease::LeaseGate;
 use crate::keyring::Keyring;
 use crate::metrics::series::RequestMetrics;
 use crate::metrics::{Metrics, UpstreamMetrics, names};
 use crate::proxy::authorize::Authority;
+use crate::proxy::express::thread;
+use crate::proxy::open::{Open, Place};
 use crate::proxy::route::Routes;
 use crate::proxy::telemetry::Telemetry;
 use crate::proxy::token_exchange::TokenEndpoints;
 use crate::proxy::upstream::{self, Upstream, UpstreamError};
+
+/// Threads that serve requests.
+#[must_use]
+pub fn threads(server: &Server) -> usize {
+    server.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
 
 /// What a reload replaces, whole.
 #[derive(Debug)]
@@ -35,8 +48,12 @@ pub struct Live {
     pub route_metrics: Vec<Arc<RequestMetrics>>,
     /// By [`Upstream::index`].
     pub upstream_metrics: Vec<Arc<UpstreamMetrics>>,
+    /// Plain requests take the express lane.
+    pub express_lane: bool,
     /// Where it is configured.
     pub token_endpoints: Option<TokenEndpoints>,
+    /// Threads that serve requests; no reload changes it.
+    pub threads: usize,
 }
 
 /// Why a configuration cannot be put in force.
@@ -56,7 +73,17 @@ impl Live {
     /// # Errors
     /// [`LiveError`].
     pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, LiveError> {
-        let upstreams = upstream::all(&config.upstreams)?;
+        Self::after(None, config, metrics)
+    }
+
+    /// The same, in the place of what was in force before: upstreams that did not change keep their connections.
+    ///
+    /// # Errors
+    /// [`LiveError`].
+    pub fn after(before: Option<&Self>, config: &Config, metrics: &Metrics) -> Result<Self, LiveError> {
+        let before = before.map_or(&[][..], |before| &before.upstreams);
+        let threads = threads(&config.server);
+        let upstreams = upstream::all(&config.upstreams, threads, before)?;
         let route_metrics: Result<_, _> = config.routes.iter().map(|r| metrics.route(&r.label())).collect();
         let token_endpoints = config.token_exchange.clone().map(|settings| {
             let metrics = metrics.route(names::TOKEN_EXCHANGE)?;
@@ -70,7 +97,9 @@ impl Live {
             limits: config.server.limits.clone(),
             route_metrics: route_metrics?,
             upstream_metrics: upstream_metrics?,
+            express_lane: config.server.express_lane,
             token_endpoints: token_endpoints.transpose()?,
+            threads,
         })
     }
 
@@ -97,9 +126,12 @@ pub struct Gateway {
     pub process_id: u64,
     /// What the token exchange remembers.
     pub exchanges: Exchanges,
+    /// Who has to be woken when authority was taken away.
+    pub open: Open,
     draining: AtomicBool,
     connections: AtomicUsize,
     connections_ever: AtomicU64,
+    addresses: Addresses,
 }
 
 impl Gateway {
@@ -116,6 +148,7 @@ impl Gateway {
         let exchanges = Exchanges::new(Arc::clone(&keyring), Arc::clone(&lease), Arc::clone(&clock));
         Self {
             exchanges,
+            open: Open::new(live.threads),
             keyring,
             lease,
             clock,
@@ -125,6 +158,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             connections_ever: AtomicU64::new(0),
+            addresses: Addresses::default(),
         }
     }
 
@@ -132,7 +166,8 @@ impl Gateway {
     #[must_use]
     pub fn authority(&self, live: &Live) -> Authority<'_> {
         let takes_tokens = live.token_endpoints.is_some();
-        Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock, takes_tokens }
+        let news = self.open.news();
+        Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock, takes_tokens, news }
     }
 
     /// From now on answers say that their connection is closed, where nothing more was read from it.
@@ -152,12 +187,22 @@ impl Gateway {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// Counts a connection until the answer is dropped. Its number is never used again.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    /// Counts a connection of this peer until the answer is dropped. Called on the thread that has it.
+    pub fn connected(self: &Arc<Self>, peer: IpAddr) -> Connected {
         self.telemetry.metrics.connections.inc();
+        let live = self.live.load();
+        let others = self.connections.fetch_add(1, Ordering::AcqRel);
+        // A trusted proxy has the connections of many.
+        let network = (!live.trusts(peer)).then(|| network(peer));
+        let of_network = network.map_or(0, |network| self.addresses.add(network));
+        let limits = &live.limits;
+        let (number, thread) = (self.connections_ever.fetch_add(1, Ordering::Relaxed), thread::index());
         Connected {
-            others: self.connections.fetch_add(1, Ordering::AcqRel),
-            number: self.connections_ever.fetch_add(1, Ordering::Relaxed),
+            is_one_too_many: others >= limits.max_connections || of_network >= limits.max_connections_per_address,
+            number,
+            place: self.open.enter(thread, number),
+            thread,
+            network,
             gateway: Arc::clone(self),
         }
     }
@@ -172,16 +217,95 @@ impl std::fmt::Debug for Gateway {
 /// An open connection.
 #[derive(Debug)]
 pub struct Connected {
-    /// How many others were open when it came.
-    pub others: usize,
-    /// Its number.
+    /// There were as many as may be, in all or from its address: it is to be refused.
+    pub is_one_too_many: bool,
+    /// Its number, which is never used again.
     pub number: u64,
+    /// Where it is woken and cut.
+    pub place: Arc<Place>,
+    thread: usize,
+    network: Option<IpAddr>,
     gateway: Arc<Gateway>,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        self.gateway.open.leave(self.thread, self.number);
+        if let Some(network) = self.network {
+            self.gateway.addresses.remove(network);
+        }
         self.gateway.telemetry.metrics.connections.dec();
         self.gateway.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Open connections by address. In parts, so that connections that come at the same moment rarely wait for each other.
+#[derive(Default)]
+struct Addresses {
+    parts: [Mutex<HashMap<IpAddr, usize>>; 16],
+    hash: RandomState,
+}
+
+impl Addresses {
+    /// One more; answers how many there were.
+    fn add(&self, network: IpAddr) -> usize {
+        let mut part = self.part(network).lock();
+        let count = part.entry(network).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    /// One less.
+    fn remove(&self, network: IpAddr) {
+        let mut part = self.part(network).lock();
+        if let Some(count) = part.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                part.remove(&network);
+            }
+        }
+    }
+
+    fn part(&self, network: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+        // Four bits: below sixteen.
+        &self.parts[usize::from(self.hash.hash_one(network).to_le_bytes()[0] & 15)]
+    }
+}
+
+/// Whom connections are counted for: an IPv4 address; of an IPv6 address the first 64 bits, since one host has as many
+/// addresses behind these as it likes (RFC 4291, section 2.5.4).
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_for_an_address_or_for_64_bits_of_one() {
+        let addresses = Addresses::default();
+        let one = |text: &str| network(text.parse().unwrap());
+        for (peer, before) in [
+            ("192.0.2.1", 0),
+            ("192.0.2.2", 0),
+            ("192.0.2.1", 1),
+            ("::ffff:192.0.2.1", 2),
+            ("2001:db8::1", 0),
+            ("2001:db8::ffff:2", 1),
+            ("2001:db8:0:1::1", 0),
+        ] {
+            assert_eq!(addresses.add(one(peer)), before, "{peer}");
+        }
+        addresses.remove(one("192.0.2.1"));
+        assert_eq!(addresses.add(one("192.0.2.1")), 2);
+        for peer in ["2001:db8::2", "2001:db8::3"] {
+            addresses.remove(one(peer));
+        }
+        assert_eq!(addresses.add(one("2001:db8::9")), 0);
+        assert_eq!(addresses.parts.iter().map(|part| part.lock().len()).sum::<usize>(), 4);
     }
 }

@@ -1,15 +1,15 @@
 //! The general lane: pingora-proxy's phases, for exchanges whose request was read, checked and admitted by
 //! `connection`. It decides nothing about keys; it demands the [`Permit`] and looks at the lease once more.
 
+mod context;
+
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
-use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -17,17 +17,19 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::clock::BootTime;
 use crate::metrics::UpstreamFailure;
 use crate::proxy::authorize::Permit;
+use crate::proxy::express::head::{self, Field};
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::head::connection_options;
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
-use crate::proxy::telemetry::{Outcome, Request};
+use crate::proxy::telemetry::Request;
+pub use context::Context;
 
 /// The most times a request is sent: once, and once more where that cannot do harm.
 pub const ATTEMPTS: usize = 2;
 
-const LEASE_LOST: ErrorType = ErrorType::Custom("lease lost");
+const NOT_HELD: ErrorType = ErrorType::Custom("permit not held");
 const NO_SERVER: ErrorType = ErrorType::Custom("no server");
 const NO_PERMIT: ErrorType = ErrorType::Custom("no permit");
 
@@ -46,25 +48,14 @@ pub struct Exchange {
     pub is_tunnel: bool,
     /// Servers tried so far.
     pub attempts: usize,
-    /// The server that was tried last.
-    pub server: Option<SocketAddr>,
+    /// The server that was tried last: its position in the upstream.
+    pub server: Option<usize>,
     /// When it was chosen.
     pub chosen_at: BootTime,
     /// From then to the head of the response.
     pub answered_after: Option<Duration>,
     /// Why it was not served, if it was not.
     pub rejection: Option<Rejection>,
-}
-
-/// What pingora-proxy keeps for a request.
-#[derive(Debug, Default)]
-pub struct Context(Option<Box<Exchange>>);
-
-impl Context {
-    fn exchange(&mut self) -> Result<&mut Exchange> {
-        // Every request comes through `connection`, which gives it one.
-        self.0.as_deref_mut().ok_or_else(|| Error::explain(NO_PERMIT, "a request without a permit"))
-    }
 }
 
 /// The application that pingora-proxy calls.
@@ -84,11 +75,11 @@ impl General {
         self.gateway.is_draining() && client_stream(session).is_none_or(|stream| stream.pending().is_empty())
     }
 
-    fn check_lease(&self, exchange: &Exchange) -> Result<()> {
-        if exchange.permit.still_holds(&self.gateway.lease, &*self.gateway.clock) {
-            return Ok(());
-        }
-        Err(Error::explain(LEASE_LOST, "the lease ended before the request was sent"))
+    /// Would it be admitted now?
+    fn check(&self, exchange: &mut Exchange) -> Result<()> {
+        let Err(rejection) = exchange.permit.still_holds(self.gateway.authority(&exchange.live)) else { return Ok(()) };
+        exchange.rejection = Some(rejection);
+        Err(Error::explain(NOT_HELD, "the permit did not hold until the request was sent"))
     }
 }
 
@@ -97,7 +88,7 @@ impl ProxyHttp for General {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::default()
+        Context::new(&self.gateway)
     }
 
     fn on_connection_reuse(&self, session: &mut Session, ctx: &mut Context, exchange: Box<dyn Any + Send + Sync>) {
@@ -109,28 +100,27 @@ impl ProxyHttp for General {
         // A WebSocket may be silent for as long as its ends like.
         session.set_read_timeout((!exchange.is_tunnel).then_some(limits.body_stall));
         session.set_write_timeout(Some(limits.write_stall));
-        ctx.0 = Some(exchange);
+        let head = session.req_header();
+        ctx.begin(exchange, head.method.as_str().as_bytes(), head.raw_path());
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let exchange = ctx.exchange()?;
-        self.check_lease(exchange)?;
+        self.check(exchange)?;
         let upstream = &exchange.route.upstream;
         let metrics = exchange.live.upstream_metrics.get(upstream.index);
         if let Some(metrics) = metrics.filter(|_| exchange.attempts > 0) {
             metrics.retried();
         }
         exchange.attempts += 1;
-        let Some(mut peer) = upstream.choose(&exchange.permit, exchange.server) else {
+        let Some(at) = upstream.choose(&exchange.permit, exchange.server) else {
             if let Some(metrics) = metrics {
                 metrics.failed(UpstreamFailure::NoServer);
             }
             return Error::e_explain(NO_SERVER, "no server of the upstream is well");
         };
-        exchange.server = match peer.address() {
-            PeerAddr::Inet(address) => Some(*address),
-            PeerAddr::Unix(_) => None,
-        };
+        exchange.server = Some(at);
+        let mut peer = upstream.server(at).peer.clone();
         if exchange.is_tunnel {
             peer.options.read_timeout = None;
         }
@@ -140,7 +130,7 @@ impl ProxyHttp for General {
 
     async fn upstream_request_filter(&self, _: &mut Session, _: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
         // The head is as `forward` wrote it. This is the last moment before it is sent.
-        self.check_lease(ctx.exchange()?)
+        self.check(ctx.exchange()?)
     }
 
     async fn response_filter(
@@ -149,6 +139,10 @@ impl ProxyHttp for General {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if client_stream(session).is_some_and(ClientStream::is_cut) {
+            // An answer that comes at the moment of the cut is not begun.
+            return Error::e_explain(NOT_HELD, "the exchange was cut");
+        }
         let exchange = ctx.exchange()?;
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             if !exchange.is_tunnel {
@@ -159,18 +153,17 @@ impl ProxyHttp for General {
                 stream.open_tunnel();
             }
         } else if response.status.is_informational() {
+            end_hop(response);
             return Ok(());
         } else if exchange.is_tunnel || self.ends_with_this(session) {
             // Nothing can follow on it: a refused upgrade, or a gateway that is stopping.
             session.set_keepalive(None);
         }
-        strip_hop_by_hop(response);
+        end_hop(response);
         if session.req_header().version == http::Version::HTTP_10 {
             // No chunks for who does not know them (RFC 9112, section 6.1): the end of the connection ends the body.
             response.remove_header(&http::header::TRANSFER_ENCODING);
         }
-        // A proxy answers with its own version (RFC 9110, section 6.2); a 1.0 server is not the client's matter.
-        response.set_version(http::Version::HTTP_11);
         exchange.answered_after = Some(self.gateway.clock.boot().since(exchange.chosen_at));
         response.insert_header("X-Request-Id", exchange.request.id.as_str())
     }
@@ -212,8 +205,11 @@ impl ProxyHttp for General {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let refused = client_stream(session).and_then(|stream| stream.refusal().cloned());
-        let Some(rejection) = refused.or_else(|| rejection_for(error)) else {
+        let stream = client_stream(session);
+        let refused = stream.and_then(|stream| stream.refusal().cloned().or_else(|| stream.why_cut()));
+        // What `check` found.
+        let lost = ctx.exchange().ok().and_then(|exchange| exchange.rejection.clone());
+        let Some(rejection) = refused.or(lost).or_else(|| rejection_for(error)) else {
             // The client is gone.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -234,29 +230,19 @@ impl ProxyHttp for General {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        let Some(exchange) = ctx.0.as_deref() else { return };
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        let outcome = Outcome {
-            status,
-            reason: exchange.rejection.as_ref().map(Rejection::reason),
-            bytes_in: client_stream(session).map_or(0, ClientStream::body_bytes),
-            bytes_out: session.body_bytes_sent() as u64,
-            server: exchange.server,
-            upstream_duration: exchange.answered_after,
-        };
-        if let (Some(took), Some(metrics)) =
-            (exchange.answered_after, exchange.live.upstream_metrics.get(exchange.route.upstream.index))
-        {
-            metrics.answered(took);
-        }
-        if let Some(error) = error
+        // Of an answer that had begun, the log tells why it ended.
+        let cut = client_stream(session).and_then(ClientStream::why_cut);
+        let (bytes_in, bytes_out) =
+            (client_stream(session).map_or(0, ClientStream::body_bytes), session.body_bytes_sent() as u64);
+        if let Ok(exchange) = ctx.exchange()
+            && let Some(error) = error
             && exchange.rejection.is_some()
         {
             // pingora's errors name peers and causes; never the request's bytes at this place.
             tracing::warn!(request_id = %exchange.request.id, route = %exchange.route.label, %error, "not served");
         }
-        let head = session.req_header();
-        self.gateway.telemetry.served(exchange, head.method.as_str().as_bytes(), head.raw_path(), &outcome);
+        ctx.end(status, cut.as_ref(), bytes_in, bytes_out);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -269,32 +255,38 @@ impl ProxyHttp for General {
 
     fn request_summary(&self, _: &Session, ctx: &Context) -> String {
         // The library's own holds the query.
-        ctx.0.as_ref().map(|exchange| exchange.request.id.clone()).unwrap_or_default()
+        ctx.request_id().to_owned()
     }
 }
 
-/// What a server says about its own connection ends here (RFC 9110, section 7.6.1). `Connection` itself and the framing
-/// are pingora's to write anew.
-fn strip_hop_by_hop(response: &mut ResponseHeader) {
-    let nominated: Vec<http::HeaderName> = response
-        .headers
-        .get_all(http::header::CONNECTION)
-        .iter()
+/// What a server says about its own connection ends here (RFC 9110, section 7.6.1); what stands for both lanes is in
+/// `express::head`. `Connection` itself and the framing of what has a body are pingora's to write anew.
+fn end_hop(response: &mut ResponseHeader) {
+    // A proxy answers with its own version (RFC 9110, section 6.2); a 1.0 server is not the client's matter.
+    response.set_version(http::Version::HTTP_11);
+    let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    let is_interim = response.status.is_informational() && !is_tunnel;
+    let is_unframed = is_interim || response.status == http::StatusCode::NO_CONTENT;
+    let nominated = response.headers.get_all(http::header::CONNECTION).iter();
+    let mut ended: Vec<http::HeaderName> = nominated
         .flat_map(|value| connection_options(value.as_bytes()))
-        .filter(|option| {
-            !["close", "keep-alive", "upgrade", "content-length", "transfer-encoding"]
-                .iter()
-                .any(|o| option.eq_ignore_ascii_case(o.as_bytes()))
-        })
+        .filter(|option| head::may_be_nominated(option))
         .filter_map(|option| http::HeaderName::from_bytes(option).ok())
         .collect();
-    for name in &nominated {
+    ended.extend(
+        response
+            .headers
+            .keys()
+            .filter(|name| match head::classify(name.as_str().as_bytes()) {
+                Field::KeepAlive | Field::Dropped => !(is_tunnel && *name == http::header::UPGRADE),
+                Field::Connection => is_interim,
+                Field::ContentLength | Field::TransferEncoding => is_unframed,
+                Field::Date | Field::Other => false,
+            })
+            .cloned(),
+    );
+    for name in &ended {
         response.remove_header(name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        if response.headers.contains_key(name) {
-            response.remove_header(name);
-        }
     }
 }
 
@@ -323,7 +315,6 @@ fn count_failure(exchange: &Exchange, error: &Error) {
 /// What the client is told of an error; `None` when there is no client any more.
 fn rejection_for(error: &Error) -> Option<Rejection> {
     Some(match (error.esource(), error.etype()) {
-        (_, e) if *e == LEASE_LOST => Rejection::NoLease,
         (_, e) if *e == NO_SERVER => Rejection::NoUpstream,
         (ErrorSource::Upstream, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
             Rejection::UpstreamTimeout
@@ -355,3 +346,6 @@ async fn answer(session: &mut Session, rejection: &Rejection, request_id: &str) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ async fn encoded_key(context: &Context, lifecycle: &Lifecycle, form: Finding, te
         Err(finding) => return Ok(finding),
     };
     Ok(match keyring.verify(text.as_bytes(), &*context.clock) {
-        Verdict::Proven(_) => form.admitted_within_limits(),
+        Verdict::Proven(..) => form.admitted_within_limits(),
         Verdict::Stale { sent, current, .. } => form.is(
             false,
             format!("encoded with shared secret version {sent}; the current version is {current}. Encode it anew"),
@@ -103,8 +103,8 @@ async fn token(
     };
     let (verdict, _) = keyring.verify_token(kind, text.as_bytes(), &*context.clock);
     Ok(match verdict {
-        Verdict::Proven(_) if kind == TokenKind::Access => form.admitted_within_limits(),
-        Verdict::Proven(_) => {
+        Verdict::Proven(..) if kind == TokenKind::Access => form.admitted_within_limits(),
+        Verdict::Proven(..) => {
             // The one place that takes it is no route.
             form.noting(format!("POST {} gives the next access token for it", exchange.refresh_path))
         }
@@ -146,11 +146,11 @@ async fn bundle(
                 "its sharedsecret is version {sent}; the current version is {current}. Replace it (keygate bundle encode)"
             ),
         ),
-        Verdict::Proven(_) if !is_named => form.is(false, "its appname is not the name of the API key"),
-        Verdict::Proven(_) if bundle.shortname != exchange.shortname => {
+        Verdict::Proven(..) if !is_named => form.is(false, "its appname is not the name of the API key"),
+        Verdict::Proven(..) if bundle.shortname != exchange.shortname => {
             form.is(false, format!("its shortname is not that of this gateway, {:?}", exchange.shortname))
         }
-        Verdict::Proven(_) => form.is(true, format!("tokens are exchanged for it at {}", bundle.url)),
+        Verdict::Proven(..) => form.is(true, format!("tokens are exchanged for it at {}", bundle.url)),
         _ if !form.has_app_key(&bundle.app_key) => form.is(false, ROLLED),
         _ => form.is(false, "another shared secret is in force under the version of its sharedsecret"),
     })
