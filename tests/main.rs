@@ -23,8 +23,10 @@ mod cli;
 mod cli_bundle;
 mod cli_operators;
 mod conformance;
+mod connections;
 mod crash;
 mod credentials;
+mod cutting;
 mod demo;
 mod disk_full;
 mod errors;
@@ -48,6 +50,10 @@ mod page_states;
 mod page_views;
 mod paths;
 mod policy;
+mod refusals;
+mod refusals_decisions;
+mod refusals_servers;
+mod refusals_slow;
 mod reload;
 mod revocation;
 mod routing;
@@ -66,3 +72,47 @@ mod upstreams;
 mod usage;
 mod vectors;
 mod websocket;
+
+/// What holds in one lane holds in the other. See `support::config`.
+#[allow(clippy::duplicate_mod, reason = "one suite, once for each lane")]
+#[path = "."]
+mod express {
+    #[path = "bodies.rs"]
+    mod bodies;
+    #[path = "conformance.rs"]
+    mod conformance;
+    #[path = "credentials.rs"]
+    mod credentials;
+    #[path = "cutting.rs"]
+    mod cutting;
+    #[path = "errors.rs"]
+    mod errors;
+    #[path = "framing.rs"]
+    mod framing;
+    #[path = "headers.rs"]
+    mod headers;
+    #[path = "lenient_readers.rs"]
+    mod lenient_readers;
+    #[path = "life.rs"]
+    mod life;
+    #[path = "limits.rs"]
+    mod limits;
+    #[path = "paths.rs"]
+    mod paths;
+    #[path = "policy.rs"]
+    mod policy;
+    #[path = "refusals.rs"]
+    mod refusals;
+    #[path = "refusals_servers.rs"]
+    mod refusals_servers;
+    #[path = "refusals_slow.rs"]
+    mod refusals_slow;
+    #[path = "revocation.rs"]
+    mod revocation;
+    #[path = "routing.rs"]
+    mod routing;
+    #[path = "upstreams.rs"]
+    mod upstreams;
+    #[path = "usage.rs"]
+    mod usage;
+}

@@ -128,7 +128,7 @@ impl Bench {
 
     pub fn authorize(&self, head: &head::Head<'_, '_>, key: &str) -> Result<Admission<'_>, Rejection> {
         let authority =
-            Authority { keyring: &self.keyring, lease: &self.lease, clock: &self.clock, takes_tokens: true };
+            Authority { keyring: &self.keyring, lease: &self.lease, clock: &self.clock, takes_tokens: true, news: 0 };
         authorize(authority, &self.route, head, None, Presented::One(key.as_bytes()), CLIENT).map_err(|(why, _)| why)
     }
 
@@ -160,7 +160,7 @@ fn route() -> Arc<Route> {
         preflight: false,
         lenient_paths: false,
     };
-    let upstream = Arc::new(Upstream::new(0, &upstream).expect("an address needs no look-up"));
+    let upstream = Arc::new(Upstream::new(0, &upstream, 1).expect("an address needs no look-up"));
     let routes = Routes::new(&[route], &[upstream]);
     Arc::clone(routes.find(b"api", b"/").expect("one route takes all"))
 }

@@ -63,6 +63,7 @@ def first_line(argv, pattern):
 class Keygate(Contestant):
     name, title, how = "keygate", "keygate", ""
     access_log = "off"
+    express_lane = "false"
 
     def __init__(self, binary):
         self.binary = binary
@@ -80,6 +81,7 @@ class Keygate(Contestant):
             listen = ["127.0.0.1:0"]
             threads = 1
             run_dir = "run-{self.name}"
+            express_lane = {self.express_lane}
             [[upstream]]
             name = "api"
             servers = ["127.0.0.1:{rig.upstream_port}"]
@@ -140,6 +142,13 @@ class KeygateWithLog(Keygate):
     def before_round(self):
         with open(self.access_file, "r+b") as log:
             log.truncate(0)
+
+
+class KeygateExpress(Keygate):
+    """A node on the same store with the express lane."""
+
+    name, title, how = "keygate-express", "keygate", "express lane"
+    express_lane = "true"
 
 
 class BarePingora(Contestant):
@@ -325,7 +334,7 @@ class Envoy(Contestant):
 def all_contestants(keygate, examples):
     """In the order of the report."""
     return [
-        Keygate(keygate), KeygateWithLog(keygate),
+        Keygate(keygate), KeygateExpress(keygate), KeygateWithLog(keygate),
         BarePingora(examples / "bare_pingora"), BarePingoraRefusing(examples / "bare_pingora"),
         Nginx(), NginxLua(), Haproxy(), Envoy(),
     ]

@@ -4,13 +4,12 @@
 //! ourselves, when nothing is in flight.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pingora_core::listeners::ListenerConfig;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
@@ -22,8 +21,9 @@ use tokio::sync::watch;
 
 use crate::config::resolved::Config;
 use crate::proxy::connection::Front;
-use crate::proxy::gateway::Gateway;
+use crate::proxy::gateway::{self, Gateway};
 use crate::proxy::general::{ATTEMPTS, General};
+use crate::proxy::keep;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -61,11 +61,17 @@ pub(super) struct DataPlane {
 
 /// Listens, and serves from now on.
 pub(super) fn start(config: &Config, gateway: &Arc<Gateway>, sockets: Vec<Bound>) -> anyhow::Result<DataPlane> {
-    let threads =
-        config.server.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads = gateway::threads(&config.server);
     let conf = Arc::new(ServerConf {
         threads,
-        upstream_keepalive_pool_size: config.upstreams.iter().map(|u| u.pool_size).sum::<usize>().max(1),
+        // Of each thread.
+        upstream_keepalive_pool_size: config
+            .upstreams
+            .iter()
+            .map(|u| u.pool_size)
+            .sum::<usize>()
+            .div_ceil(threads)
+            .max(1),
         max_retries: ATTEMPTS,
         ..ServerConf::default()
     });
@@ -77,13 +83,19 @@ pub(super) fn start(config: &Config, gateway: &Arc<Gateway>, sockets: Vec<Bound>
     for Bound { socket, address } in sockets {
         socket.listen(BACKLOG).with_context(|| format!("cannot listen on {address}"))?;
         // Under its name, pingora finds the socket instead of binding one.
-        service.add_listener(ListenerConfig::tcp(address.to_string()));
+        // Both lanes bring buffers of their own; pingora's would take 64 KiB of each idle connection.
+        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered()));
         fds.add(address.to_string(), socket.into_raw_fd());
         addresses.push(address);
     }
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
     let (shutdown, watch) = watch::channel(false);
     let runtime = Runtime::new_no_steal(threads, "data-plane");
+    if let Runtime::NoSteal(pools) = &runtime {
+        for thread in 0..threads {
+            pools.get_runtime_at(thread).spawn(keep::house(Arc::clone(gateway)));
+        }
+    }
     runtime.get_handle().spawn(async move { service.start_service(Some(fds), watch, 1).await });
     Ok(DataPlane { runtime, shutdown, addresses })
 }

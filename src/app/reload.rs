@@ -68,10 +68,11 @@ impl Reloader {
         let mut current = self.current.lock().await;
         let file = current.0.file.clone();
         let metrics = Arc::clone(&self.metrics);
+        let before = self.gateway.live.load_full();
         // Reading files and looking up names may take its time: not on the threads that renew the lease.
         let made = tokio::task::spawn_blocking(move || {
             let config = crate::config::load(&file).map_err(|error| error.to_string())?;
-            let live = Live::new(&config, &metrics).map_err(|error| error.to_string())?;
+            let live = Live::after(Some(&before), &config, &metrics).map_err(|error| error.to_string())?;
             let tls = config.admin.tls.as_ref().filter(|_| config.admin.listen.is_some());
             let tls = tls.map(tls::read).transpose().map_err(|error| error.to_string())?;
             Ok::<_, String>((config, live, tls))

@@ -149,6 +149,53 @@ impl StatusClass {
 }
 
 words! {
+    /// Why a request took the lane that it took.
+    LaneReason {
+        /// Strictly plain HTTP/1.1: the express lane.
+        Plain = "plain",
+        /// The express lane is switched off.
+        SwitchedOff = "switched_off",
+        /// HTTP/1.0.
+        Http10 = "http_1_0",
+        /// The target in absolute form.
+        AbsoluteForm = "absolute_form",
+        /// `OPTIONS *`.
+        AsteriskForm = "asterisk_form",
+        /// `Expect: 100-continue`.
+        Expect = "expect",
+        /// An `Upgrade` field: WebSocket and others.
+        Upgrade = "upgrade",
+        /// `Connection` names fields that end here.
+        ConnectionOption = "connection_option",
+    }
+}
+
+impl LaneReason {
+    /// The lane.
+    #[must_use]
+    pub const fn lane(self) -> &'static str {
+        match self {
+            Self::Plain => "express",
+            _ => "general",
+        }
+    }
+}
+
+words! {
+    /// Why an exchange was ended before its end.
+    CutReason {
+        /// Its API key was rolled, disabled, deleted, restricted, or has expired.
+        Key = "key",
+        /// The shared secret was regenerated, or a grace period ended.
+        Secret = "secret",
+        /// The node lost its lease.
+        Lease = "lease",
+        /// It went on for longer than `max_stream_age`.
+        Age = "age",
+    }
+}
+
+words! {
     /// Why an exchange with an upstream failed.
     UpstreamFailure {
         /// None of its servers is healthy.

@@ -68,6 +68,10 @@ families! {
         "Requests that keygate answered itself instead of forwarding them.";
     REQUEST_DURATION: Histogram "keygate_request_duration_seconds" ["route"]
         "Time from the first byte of a request to the end of its response.";
+    LANE_REQUESTS: Counter "keygate_lane_requests_total" ["lane", "reason"]
+        "Requests that were forwarded, by the lane that did it and why it was that lane.";
+    CUTS: Counter "keygate_cuts_total" ["reason"]
+        "Exchanges that were ended because the authority behind them was, or their time.";
     TOKEN_EXCHANGES: Counter "keygate_token_exchanges_total" ["outcome"]
         "Requests to the endpoints of the token exchange.";
     UPSTREAM_DURATION: Histogram "keygate_upstream_duration_seconds" ["upstream"]
@@ -154,8 +158,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::{
-        Alarm, Decision, ExchangeOutcome, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation,
-        UpstreamFailure,
+        Alarm, CutReason, Decision, ExchangeOutcome, LaneReason, LoginOutcome, MethodClass, ReloadResult, StatusClass,
+        StoreOperation, UpstreamFailure,
     };
 
     const BEGIN: &str = "<!-- begin: made from src/metrics/names.rs -->\n";
@@ -171,7 +175,7 @@ mod tests {
         };
     }
 
-    /// What the values of a label are. `kind` and `outcome` have two meanings.
+    /// What the values of a label are. Some have two meanings.
     fn label_values() -> Vec<(&'static str, String)> {
         vec![
             (
@@ -184,7 +188,18 @@ mod tests {
             ("method", values!(MethodClass)),
             ("decision", values!(Decision)),
             ("status", values!(StatusClass)),
-            ("reason", "why it was refused, as in the access log".to_owned()),
+            (
+                "reason",
+                format!(
+                    "of `{}`: why it was refused, as in the access log; of `{}`: {}; of `{}`: {}",
+                    REFUSALS.name,
+                    LANE_REQUESTS.name,
+                    values!(LaneReason),
+                    CUTS.name,
+                    values!(CutReason)
+                ),
+            ),
+            ("lane", "`express`: keygate's own exchange of plain HTTP/1.1; `general`: pingora-proxy's".to_owned()),
             ("upstream", "name of an `[[upstream]]`".to_owned()),
             ("server", "an entry of its `servers`".to_owned()),
             (

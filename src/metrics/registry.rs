@@ -11,7 +11,9 @@ use pingora_prometheus::prometheus::{
 use super::names::{self, Family};
 use super::process::ProcessFigures;
 use super::series::{Live, RequestMetrics, ServerHealth, UpstreamMetrics};
-use super::{Alarm, ExchangeOutcome, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation};
+use super::{
+    Alarm, CutReason, ExchangeOutcome, LaneReason, LoginOutcome, MethodClass, ReloadResult, StatusClass, StoreOperation,
+};
 use crate::credential::{KeyState, Role};
 
 /// Why metrics could not be set up.
@@ -69,6 +71,8 @@ pub struct Metrics {
     admin_requests: IntCounterVec,
     admin_logins: Box<[IntCounter]>,
     exchanges: Box<[IntCounter]>,
+    lanes: Box<[IntCounter]>,
+    cuts: Box<[IntCounter]>,
     routes: Live<String, RequestMetrics>,
     upstreams: Live<String, UpstreamMetrics>,
     servers: Live<(String, String), ServerHealth>,
@@ -114,6 +118,8 @@ impl Metrics {
             )?,
             admin_logins: counters(registry, &names::ADMIN_LOGINS, LoginOutcome::ALL.iter().map(|o| o.as_str()))?,
             exchanges: counters(registry, &names::TOKEN_EXCHANGES, ExchangeOutcome::ALL.iter().map(|o| o.as_str()))?,
+            lanes: lanes(registry)?,
+            cuts: counters(registry, &names::CUTS, CutReason::ALL.iter().map(|c| c.as_str()))?,
             routes: registered(registry, Live::new(&[names::REQUESTS, names::REQUEST_DURATION])?)?,
             upstreams: registered(
                 registry,
@@ -181,6 +187,16 @@ impl Metrics {
         count(&self.admin_logins, outcome.index());
     }
 
+    /// Counts a forwarded request by its lane.
+    pub fn lane(&self, reason: LaneReason) {
+        count(&self.lanes, reason.index());
+    }
+
+    /// Counts an exchange that was ended.
+    pub fn cut(&self, reason: CutReason) {
+        count(&self.cuts, reason.index());
+    }
+
     /// Counts a token exchange.
     pub fn exchanged(&self, outcome: ExchangeOutcome) {
         count(&self.exchanges, outcome.index());
@@ -197,6 +213,14 @@ impl Metrics {
             gauge.set(i64::try_from(keys).unwrap_or(i64::MAX));
         }
     }
+}
+
+fn lanes(registry: &Registry) -> Result<Box<[IntCounter]>> {
+    let family = IntCounterVec::new(names::LANE_REQUESTS.opts(), names::LANE_REQUESTS.labels)?;
+    let lanes = LaneReason::ALL.iter().map(|reason| family.with_label_values(&[reason.lane(), reason.as_str()]));
+    let lanes = lanes.collect();
+    registered(registry, family)?;
+    Ok(lanes)
 }
 
 fn count(counters: &[IntCounter], at: usize) {

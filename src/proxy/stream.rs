@@ -13,29 +13,25 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::Zeroize as _;
 
 use crate::proxy::body::Framing;
+use crate::proxy::buffer::LARGE;
+use crate::proxy::open::Place;
 use crate::proxy::reject::Rejection;
+use crate::proxy::wire::Wire;
 
-/// Bytes that are read from a client at once, to begin with. A read that fills the buffer doubles it.
-const BUFFER_MIN: usize = 8 * 1024;
-/// As far as it goes by itself; a larger head that the configuration allows makes it larger.
-const BUFFER_MAX: usize = 64 * 1024;
+/// Bytes of small writes that wait for more.
+const GATHERED_MAX: usize = 4 * 1024;
 /// Bytes of early requests that are taken in while another is under way.
 const AHEAD_MAX: usize = 16 * 1024;
 
 /// See the module's text.
 pub struct ClientStream {
-    io: Stream,
-    /// What came and is not yet given out: from `start` to `end`. The rest is room.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
+    wire: Wire,
     /// The forwarded head; given out up to `head_given`.
     head: Vec<u8>,
     head_given: usize,
@@ -46,121 +42,52 @@ pub struct ClientStream {
     refusal: Option<Rejection>,
     /// The upstream has answered an upgrade with 101: what the client sends belongs to the tunnel from here on.
     tunnel_is_open: AtomicBool,
+    /// Where a cut is told.
+    place: Arc<Place>,
+    /// Something of the answer was written.
+    is_answered: bool,
+    /// Small writes that wait for more: pingora writes head and body one by one. The first `sent` bytes are gone.
+    gathered: Vec<u8>,
+    sent: usize,
 }
 
 impl ClientStream {
-    /// Around a connection that was just accepted.
+    /// For one exchange of a connection, of which the request's head was taken out of the input: `head` is what goes on in its
+    /// place.
     #[must_use]
-    pub fn new(io: Stream) -> Self {
+    pub fn new(wire: Wire, head: Vec<u8>, framing: Framing, max_body: u64, place: Arc<Place>) -> Self {
         Self {
-            io,
-            input: Vec::new(),
-            start: 0,
-            end: 0,
-            head: Vec::new(),
+            wire,
+            head,
             head_given: 0,
-            framing: Framing::Done,
-            body_left: 0,
+            framing,
+            body_left: max_body,
             body_bytes: 0,
             refusal: None,
             tunnel_is_open: AtomicBool::new(false),
+            place,
+            is_answered: false,
+            gathered: Vec::new(),
+            sent: 0,
         }
+    }
+
+    /// The connection, and the head's buffer for the next request; `None` unless the whole request was given out.
+    #[must_use]
+    pub fn into_parts(self) -> Option<(Wire, Vec<u8>)> {
+        let is_done = self.framing.is_done() && self.head_given == self.head.len() && self.gathered.is_empty();
+        is_done.then_some((self.wire, self.head))
     }
 
     /// What came and belongs to no request yet.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
-        self.input.get(self.start..self.end).unwrap_or_default()
-    }
-
-    /// Reads more behind [`Self::pending`]; 0: the client has ended.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.make_room();
-        let mut buffer = ReadBuf::new(self.input.get_mut(self.end..).unwrap_or_default());
-        let room = buffer.remaining();
-        let read = Pin::new(&mut self.io).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len());
-        if let Poll::Ready(Ok(n)) = &read {
-            self.end += n;
-            if *n == room && self.input.len() < BUFFER_MAX {
-                self.input.resize(self.input.len() * 2, 0);
-            }
-        }
-        read
-    }
-
-    /// At least one byte of room behind what came.
-    fn make_room(&mut self) {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        if self.end < self.input.len() {
-            return;
-        }
-        if self.start > 0 {
-            self.input.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        } else {
-            self.input.resize((self.input.len() * 2).max(BUFFER_MIN), 0);
-        }
-    }
-
-    /// Takes the request's head out of the input and begins its exchange. `write` writes the forwarded head.
-    pub fn begin(&mut self, head_length: usize, framing: Framing, max_body: u64, forwarded: &mut Vec<u8>) {
-        self.start += head_length.min(self.pending().len());
-        self.head.clear();
-        std::mem::swap(&mut self.head, forwarded);
-        self.head_given = 0;
-        self.framing = framing;
-        self.body_left = max_body;
-        self.body_bytes = 0;
-        self.refusal = None;
-        self.tunnel_is_open.store(false, Ordering::Relaxed);
+        self.wire.input.bytes()
     }
 
     /// Lets the bytes of an upgraded connection through, after the 101.
     pub fn open_tunnel(&self) {
         self.tunnel_is_open.store(true, Ordering::Release);
-    }
-
-    /// Gives the head's buffer back for the next request.
-    pub fn take_head_buffer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.head)
-    }
-
-    /// Throws away a refused request's head; what follows is the next request.
-    pub fn skip(&mut self, head_length: usize) {
-        self.start += head_length.min(self.pending().len());
-    }
-
-    /// The same for bytes that hold a secret: none of them is left behind.
-    pub fn erase(&mut self, length: usize) {
-        let end = (self.start + length).min(self.end);
-        if let Some(bytes) = self.input.get_mut(self.start..end) {
-            bytes.zeroize();
-        }
-        self.start = end;
-    }
-
-    /// Throws away all that came.
-    pub fn discard(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
-    /// Tells the client that nothing more will be written.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub async fn shutdown_write(&mut self) -> io::Result<()> {
-        tokio::io::AsyncWriteExt::shutdown(&mut self.io).await
-    }
-
-    /// Has the whole request been given out?
-    #[must_use]
-    pub fn is_request_done(&self) -> bool {
-        self.framing.is_done() && self.head_given == self.head.len()
     }
 
     /// Bytes of this request's body so far, as they came (chunk lines included).
@@ -175,6 +102,51 @@ impl ClientStream {
         self.refusal.as_ref()
     }
 
+    /// Was the exchange cut?
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.place.is_cut()
+    }
+
+    /// Why it was, if it was.
+    #[must_use]
+    pub fn why_cut(&self) -> Option<Rejection> {
+        self.place.why_cut()
+    }
+
+    /// Nothing more is read or written: the exchange was cut.
+    fn cut_off(&mut self) -> io::Error {
+        if self.refusal.is_none() {
+            self.refusal = self.place.why_cut();
+        }
+        io::Error::other("the exchange was cut")
+    }
+
+    /// Writes all that waits.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.gathered.len() {
+            let rest = self.gathered.get(self.sent..).unwrap_or_default();
+            let written = ready!(Pin::new(&mut self.wire.io).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += written;
+        }
+        self.gathered.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Who was told nothing yet is told why it was cut (`general`); in an answer that has begun, closing says it.
+    fn check_write(&mut self) -> io::Result<()> {
+        let is_cut = self.place.is_cut();
+        if is_cut && self.is_answered {
+            return Err(self.cut_off());
+        }
+        self.is_answered |= !is_cut;
+        Ok(())
+    }
+
     /// Reads the body, or, once it is over, watches for the client's end.
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -182,7 +154,7 @@ impl ClientStream {
             if self.framing.is_done() || tunnel_is_shut {
                 return self.poll_end(cx);
             }
-            if self.pending().is_empty() && ready!(self.poll_fill(cx))? == 0 {
+            if self.pending().is_empty() && ready!(self.wire.poll_fill(cx, LARGE))? == 0 {
                 return Poll::Ready(Ok(()));
             }
             if out.remaining() == 0 {
@@ -196,7 +168,7 @@ impl ClientStream {
     }
 
     fn give(&mut self, out: &mut ReadBuf<'_>) -> io::Result<usize> {
-        let pending = self.input.get(self.start..self.end).unwrap_or_default();
+        let pending = self.wire.input.bytes();
         let room = pending.len().min(out.remaining());
         let bytes = pending.get(..room).unwrap_or_default();
         let is_tunnel = self.framing == Framing::Tunnel;
@@ -210,10 +182,15 @@ impl ClientStream {
                 return Err(io::Error::other("the request's body is too large"));
             };
             self.body_left = left;
+            // A chunk says at its beginning how long it is: one that is too long is not waited for.
+            if self.framing.announced() > left {
+                self.refusal = Some(Rejection::BodyTooLarge);
+                return Err(io::Error::other("the request's body is too large"));
+            }
         }
         self.body_bytes += taken as u64;
         out.put_slice(bytes.get(..taken).unwrap_or_default());
-        self.start += taken;
+        self.wire.input.consume(taken);
         Ok(taken)
     }
 
@@ -221,7 +198,7 @@ impl ClientStream {
     /// plenty of that, it is not read on, and the end shows later.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending().len() < AHEAD_MAX {
-            if ready!(self.poll_fill(cx))? == 0 {
+            if ready!(self.wire.poll_fill(cx, AHEAD_MAX))? == 0 {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -232,6 +209,15 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.place.is_cut() {
+            return Poll::Ready(Err(this.cut_off()));
+        }
+        // What was gathered goes now: pingora is about to wait, and flushes no answer that has a length before its end.
+        if !this.gathered.is_empty()
+            && let Poll::Ready(Err(error)) = this.poll_gathered(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         let head = this.head.get(this.head_given..).unwrap_or_default();
         if head.is_empty() {
             return this.poll_body(cx, out);
@@ -245,50 +231,51 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        self.check_write()?;
+        if self.gathered.len() + bytes.len() > GATHERED_MAX {
+            ready!(self.poll_gathered(cx))?;
+        }
+        if bytes.len() > GATHERED_MAX {
+            return Pin::new(&mut self.wire.io).poll_write(cx, bytes);
+        }
+        self.gathered.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.place.is_cut() && self.is_answered {
+            return Poll::Ready(Err(self.cut_off()));
+        }
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.wire.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.wire.io).poll_shutdown(cx)
     }
 }
 
 #[async_trait]
 impl Shutdown for ClientStream {
     async fn shutdown(&mut self) {
-        self.io.shutdown().await;
+        self.wire.io.shutdown().await;
     }
 }
 
 impl UniqueID for ClientStream {
     fn id(&self) -> UniqueIDType {
-        self.io.id()
+        self.wire.io.id()
     }
 }
 
 impl Ssl for ClientStream {
     fn get_ssl_digest(&self) -> Option<Arc<pingora_core::protocols::tls::SslDigest>> {
-        self.io.get_ssl_digest()
+        self.wire.io.get_ssl_digest()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.io.selected_alpn_proto()
+        self.wire.io.selected_alpn_proto()
     }
 }
 
@@ -301,13 +288,13 @@ impl GetTimingDigest for ClientStream {
 
 impl GetProxyDigest for ClientStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.io.get_proxy_digest()
+        self.wire.io.get_proxy_digest()
     }
 }
 
 impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.io.get_socket_digest()
+        self.wire.io.get_socket_digest()
     }
 }
 

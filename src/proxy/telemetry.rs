@@ -11,8 +11,10 @@ use crate::exchange::Answer;
 use crate::keyring::Keyring;
 use crate::metrics::series::RequestMetrics;
 use crate::metrics::{AccessLog, Decision, Entry, EntryKey, ExchangeOutcome, MethodClass, Metrics, StatusClass, names};
-use crate::proxy::general::Exchange;
+use crate::proxy::authorize::Permit;
+use crate::proxy::gateway::Live;
 use crate::proxy::reject::Rejection;
+use crate::proxy::route::Route;
 use crate::proxy::token_exchange::{Asked, TokenEndpoints};
 
 /// What is known of a request from its beginning.
@@ -47,6 +49,25 @@ pub struct Outcome {
     pub upstream_duration: Option<Duration>,
 }
 
+/// An exchange that had a permit, whichever lane did it.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// Proof of admission.
+    pub permit: &'a Permit,
+    /// The configuration that was in force when it was admitted.
+    pub live: &'a Live,
+    /// Its route.
+    pub route: &'a Route,
+    /// Who and when.
+    pub request: &'a Request,
+    /// As sent.
+    pub method: &'a [u8],
+    /// As sent.
+    pub target: &'a [u8],
+    /// Why it was not served, if it was not.
+    pub rejection: Option<&'a Rejection>,
+}
+
 /// A request that was refused before it had a route or a permit.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
@@ -78,28 +99,30 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Counts and logs an exchange that had a permit.
-    pub fn served(&self, exchange: &Exchange, method: &[u8], target: &[u8], outcome: &Outcome) {
-        let decision = match (exchange.rejection.as_ref(), exchange.permit.key()) {
+    pub fn served(&self, served: &Served<'_>, outcome: &Outcome) {
+        let decision = match (served.rejection, served.permit.key()) {
             (Some(_), _) => Decision::Refused,
             (None, Some(_)) => Decision::Admitted,
             (None, None) => Decision::Public,
         };
-        let took = self.clock.boot().since(exchange.request.began);
-        if let Some(rejection) = &exchange.rejection {
+        let took = self.clock.boot().since(served.request.began);
+        if let Some(rejection) = served.rejection {
             self.metrics.refused(rejection.index());
         }
-        if let Some(metrics) = exchange.live.route_metrics.get(exchange.route.index) {
-            metrics.record(MethodClass::of(method), decision, StatusClass::of(outcome.status), took);
+        if let Some(metrics) = served.live.route_metrics.get(served.route.index) {
+            metrics.record(MethodClass::of(served.method), decision, StatusClass::of(outcome.status), took);
         }
         if let Some(log) = &self.access_log {
-            let slot = exchange.permit.key().map(|key| key.index);
-            let upstream = Some(&*exchange.route.upstream.name);
-            self.log(
-                log,
-                &exchange.request,
-                Line { method, target, decision, took, slot, route: Some(&exchange.route.label), upstream },
-                outcome,
-            );
+            let line = Line {
+                method: served.method,
+                target: served.target,
+                decision,
+                took,
+                slot: served.permit.key().map(|key| key.index),
+                route: Some(&served.route.label),
+                upstream: Some(&*served.route.upstream.name),
+            };
+            self.log(log, served.request, line, outcome);
         }
     }
 

@@ -16,10 +16,10 @@ use crate::metrics::RequestMetrics;
 use crate::proxy::body::Framing;
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::head::Head;
-use crate::proxy::path;
-use crate::proxy::stream::ClientStream;
 use crate::proxy::telemetry::Request;
 use crate::proxy::waiting::write;
+use crate::proxy::wire::Wire;
+use crate::proxy::{date, path};
 
 /// Bytes of a body as it comes, chunk lines included: enough for the smallest chunks that a client may send.
 const RAW_MAX: usize = 8 * BODY_MAX;
@@ -40,7 +40,7 @@ pub struct Asked {
     pub endpoint: Result<Endpoint, Refusal>,
     /// The path is the one for refresh tokens.
     pub is_refresh: bool,
-    /// Of the head, which is still in the stream.
+    /// Of the head, which is still in the input.
     pub head_length: usize,
     /// Of the body.
     pub framing: Framing,
@@ -118,18 +118,18 @@ fn begins_like(asked: &[u8], endpoint: &str) -> bool {
 /// Reads the body, decides and answers. `false`: the connection must not be read on.
 pub async fn serve(
     gateway: &Gateway,
-    stream: &mut ClientStream,
+    wire: &mut Wire,
     out: &mut Vec<u8>,
     asked: Asked,
     endpoints: &TokenEndpoints,
 ) -> bool {
-    stream.skip(asked.head_length);
+    wire.input.consume(asked.head_length);
     let (answer, read) = match &asked.endpoint {
         Err(refusal) => (Answer::refused(refusal), 0),
-        Ok(endpoint) => ask(gateway, stream, &asked, *endpoint, &endpoints.settings).await,
+        Ok(endpoint) => ask(gateway, wire, &asked, *endpoint, &endpoints.settings).await,
     };
     let is_unread = asked.endpoint.is_err() && !asked.framing.is_done();
-    let is_last = gateway.is_draining() && stream.pending().is_empty();
+    let is_last = gateway.is_draining() && wire.input.is_empty();
     let close = asked.close || is_unread || answer.closes || is_last;
     // Before it is written: whoever has the answer finds it counted.
     gateway.telemetry.exchanged(&asked, endpoints, &answer, read);
@@ -138,7 +138,7 @@ pub async fn serve(
     }
     out.clear();
     write_http1(out, &answer, &asked.request.id, asked.head_only, close);
-    let written = write(stream, out, asked.live.limits.write_stall).await;
+    let written = write(wire, out, asked.live.limits.write_stall).await;
     out.zeroize();
     written.is_ok() && !close
 }
@@ -146,16 +146,14 @@ pub async fn serve(
 /// The answer, and how many bytes of body were read for it.
 async fn ask(
     gateway: &Gateway,
-    stream: &mut ClientStream,
+    wire: &mut Wire,
     asked: &Asked,
     endpoint: Endpoint,
     settings: &TokenExchange,
 ) -> (Answer, u64) {
     let mut body = Body::new(asked.framing);
-    let read = match body.take(stream) {
-        Ok(()) if !body.framing.is_done() => {
-            wait_for(gateway, stream, &mut body, asked.expects_continue, settings).await
-        }
+    let read = match body.take(wire) {
+        Ok(()) if !body.framing.is_done() => wait_for(gateway, wire, &mut body, asked.expects_continue, settings).await,
         other => other.map_err(Unread::Refused),
     };
     let length = body.content.len() as u64;
@@ -175,7 +173,7 @@ enum Unread {
 /// The rest of a body that did not come with its head: within the deadline, and as long as there is a place to wait at.
 async fn wait_for(
     gateway: &Gateway,
-    stream: &mut ClientStream,
+    wire: &mut Wire,
     body: &mut Body,
     expects_continue: bool,
     settings: &TokenExchange,
@@ -184,13 +182,13 @@ async fn wait_for(
     let rest = async {
         if expects_continue {
             let continues = b"HTTP/1.1 100 Continue\r\n\r\n";
-            write(stream, continues, settings.request_timeout).await.map_err(|_| Unread::Gone)?;
+            write(wire, continues, settings.request_timeout).await.map_err(|_| Unread::Gone)?;
         }
         while !body.framing.is_done() {
-            if poll_fn(|cx| stream.poll_fill(cx)).await.unwrap_or(0) == 0 {
+            if poll_fn(|cx| wire.poll_fill(cx, RAW_MAX)).await.unwrap_or(0) == 0 {
                 return Err(Unread::Gone);
             }
-            body.take(stream).map_err(Unread::Refused)?;
+            body.take(wire).map_err(Unread::Refused)?;
         }
         Ok(())
     };
@@ -218,18 +216,18 @@ impl Body {
     }
 
     /// Takes what has come, and nothing of what follows the body.
-    fn take(&mut self, stream: &mut ClientStream) -> Result<(), Refusal> {
+    fn take(&mut self, wire: &mut Wire) -> Result<(), Refusal> {
         let (content, mut fits) = (&mut self.content, true);
         let taken = self
             .framing
-            .feed_with(stream.pending(), |data| {
+            .feed_with(wire.input.bytes(), |data| {
                 fits &= content.len() + data.len() <= BODY_MAX;
                 if fits {
                     content.extend_from_slice(data);
                 }
             })
             .map_err(|_| Refusal::Malformed("The body is not chunked as its head says."))?;
-        stream.erase(taken);
+        wire.input.erase(taken);
         self.raw += taken;
         if fits && self.raw <= RAW_MAX { Ok(()) } else { Err(Refusal::TooLarge) }
     }
@@ -240,7 +238,7 @@ fn write_http1(out: &mut Vec<u8>, answer: &Answer, request_id: &str, head_only: 
     let body = answer.body.expose();
     let mut head = String::with_capacity(256);
     // Writing to a string does not fail.
-    let _ = write!(head, "HTTP/1.1 {} {phrase}\r\n", answer.status);
+    let _ = write!(head, "HTTP/1.1 {} {phrase}\r\nDate: {}\r\n", answer.status, date::now().as_str());
     for (name, value) in answer.fields() {
         let _ = write!(head, "{name}: {value}\r\n");
     }

@@ -1,23 +1,22 @@
-//! Upstreams: their servers, which of them are well, and which is next.
+//! Upstreams: their servers, which of them are well, which is next, and the connections to them that are kept.
 //!
-//! Balancing (weighted round robin) and active health checks are pingora-load-balancing's.
+//! Active health checks are pingora-load-balancing's; choosing is ours, since every request does it: it allocates nothing
+//! and takes no lock. Both lanes choose here, so weights and turns hold for all requests together.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_load_balancing::health_check::HttpHealthCheck;
-use pingora_load_balancing::selection::RoundRobin;
-use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
+use pingora_load_balancing::{Backend, Backends, discovery};
 
 use crate::config::resolved;
 use crate::proxy::authorize::Permit;
-
-/// How many servers a choice looks at before it gives up: each at least once, whatever the weights.
-const LOOK_AT: usize = 256;
+use crate::proxy::express::pool::Pool;
 
 /// One `[[upstream]]` in force.
 pub struct Upstream {
@@ -25,10 +24,30 @@ pub struct Upstream {
     pub name: Box<str>,
     /// Position among all upstreams, for metric handles.
     pub index: usize,
-    balancer: LoadBalancer<RoundRobin>,
-    /// Few: looking through them is faster than hashing an address.
-    peers: Vec<(SocketAddr, HttpPeer)>,
+    servers: Box<[Server]>,
+    /// One round of turns: positions in `servers`, each as often as its weight says, and spread out.
+    order: Box<[u16]>,
+    /// Turns that were taken.
+    turns: AtomicUsize,
+    /// For the health checks alone.
+    backends: Backends,
     health_interval: Option<Duration>,
+    pool: Arc<Pool>,
+    /// What the kept connections were made for.
+    config: resolved::Upstream,
+}
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub struct Server {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The same, as in logs and metrics.
+    pub label: Box<str>,
+    /// How it is connected to.
+    pub peer: HttpPeer,
+    /// What the last health check said.
+    well: AtomicBool,
 }
 
 /// Why an upstream cannot be made.
@@ -55,26 +74,30 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// From the configuration. Looks names up, so it must not be called where blocking matters.
+    /// From the configuration, for so many threads. Looks names up, so it must not be called where blocking matters.
     ///
     /// # Errors
     /// [`UpstreamError`] names upstream and server.
-    pub fn new(index: usize, config: &resolved::Upstream) -> Result<Self, UpstreamError> {
-        let mut peers: Vec<(SocketAddr, HttpPeer)> = Vec::new();
-        let mut backends = BTreeSet::new();
+    pub fn new(index: usize, config: &resolved::Upstream, threads: usize) -> Result<Self, UpstreamError> {
+        let mut servers: Vec<Server> = Vec::new();
+        let mut weights: Vec<usize> = Vec::new();
         for server in &config.servers {
             for address in look_up(config, &server.address)? {
-                // Two names may be one address.
-                if !peers.iter().any(|(known, _)| *known == address) {
-                    peers.push((address, peer(address, config)));
+                // Two names may be one address, which then gets what both would get.
+                if let Some(known) = servers.iter().position(|known| known.address == address) {
+                    weights.iter_mut().skip(known).take(1).for_each(|weight| *weight += server.weight);
+                    continue;
                 }
-                backends.insert(Backend {
-                    addr: PeerAddr::Inet(address),
-                    weight: server.weight,
-                    ext: http::Extensions::new(),
+                servers.push(Server {
+                    address,
+                    label: address.to_string().into(),
+                    peer: peer(address, config),
+                    well: AtomicBool::new(true),
                 });
+                weights.push(server.weight);
             }
         }
+        let backends: BTreeSet<_> = servers.iter().map(Server::backend).collect();
         let mut backends = Backends::new(discovery::Static::new(backends));
         if let Some(health) = &config.health {
             backends.set_health_check(health_check(config, health)?);
@@ -82,15 +105,27 @@ impl Upstream {
         Ok(Self {
             name: config.name.as_str().into(),
             index,
-            balancer: LoadBalancer::from_backends(backends),
-            peers,
+            pool: Arc::new(Pool::new(threads, servers.len(), config.pool_size)),
+            servers: servers.into(),
+            order: turns(&weights),
+            turns: AtomicUsize::new(0),
+            backends,
             health_interval: config.health.as_ref().map(|h| h.interval),
+            config: config.clone(),
         })
     }
 
-    /// Fills the balancer. Once, before the first choice.
+    /// Goes on with the connections that were kept for the same upstream before a reload, if it is quite the same.
+    pub(crate) fn keep_pool_of(&mut self, before: &Self) {
+        let addresses = |upstream: &Self| upstream.servers.iter().map(|server| server.address).collect::<Vec<_>>();
+        if self.config == before.config && addresses(self) == addresses(before) {
+            self.pool = Arc::clone(&before.pool);
+        }
+    }
+
+    /// Fills in what the health checks look at. Once, before they begin.
     pub async fn prepare(&self) {
-        if let Err(error) = self.balancer.update().await {
+        if let Err(error) = self.backends.update(|_| {}).await {
             tracing::error!(upstream = %self.name, %error, "servers could not be listed");
         }
     }
@@ -99,7 +134,10 @@ impl Upstream {
     pub async fn watch_health(&self, observe: impl Fn(&Self)) {
         let Some(interval) = self.health_interval else { return };
         loop {
-            self.balancer.backends().run_health_check(true).await;
+            self.backends.run_health_check(true).await;
+            for server in &self.servers {
+                server.well.store(self.backends.ready(&server.backend()), Ordering::Relaxed);
+            }
             observe(self);
             tokio::time::sleep(interval).await;
         }
@@ -108,29 +146,81 @@ impl Upstream {
     /// The servers and whether each is well.
     #[must_use]
     pub fn health(&self) -> Vec<(SocketAddr, bool)> {
-        let backends = self.balancer.backends();
-        let all = backends.get_backend();
-        all.iter().filter_map(|b| Some((*b.addr.as_inet()?, backends.ready(b)))).collect()
+        self.servers.iter().map(|server| (server.address, server.is_well())).collect()
     }
 
-    /// The next server that is well, another than `not` if there is another. Demands the proof of admission.
+    /// The next server that is well, another than `not` if there is another: its position. Demands the proof of
+    /// admission. **HOT**
     #[must_use]
-    pub fn choose(&self, _: &Permit, not: Option<SocketAddr>) -> Option<HttpPeer> {
-        if let [(_, only)] = &*self.peers
-            && self.health_interval.is_none()
-        {
-            return Some(only.clone());
-        }
-        let is_other = |backend: &Backend, well: bool| well && backend.addr.as_inet().copied() != not;
-        let backend = match not {
-            Some(_) if self.peers.len() > 1 => {
-                self.balancer.select_with(b"", LOOK_AT, is_other).or_else(|| self.balancer.select(b"", LOOK_AT))
-            }
-            _ => self.balancer.select(b"", LOOK_AT),
-        }?;
-        let address = backend.addr.as_inet()?;
-        self.peers.iter().find(|(known, _)| known == address).map(|(_, peer)| peer.clone())
+    pub fn choose(&self, _: &Permit, not: Option<usize>) -> Option<usize> {
+        self.next(not)
     }
+
+    fn next(&self, not: Option<usize>) -> Option<usize> {
+        let is_well = |at: &usize| self.servers.get(*at).is_some_and(Server::is_well);
+        if let [only] = &*self.servers {
+            return only.is_well().then_some(0);
+        }
+        let from = self.turns.fetch_add(1, Ordering::Relaxed).checked_rem(self.order.len())?;
+        let (before, after) = self.order.split_at_checked(from)?;
+        let mut others = after.iter().chain(before).map(|at| usize::from(*at)).filter(|at| Some(*at) != not);
+        others.find(is_well).or_else(|| not.filter(is_well))
+    }
+
+    /// The server at a position that [`Self::choose`] gave.
+    ///
+    /// # Panics
+    /// At any other position.
+    #[must_use]
+    pub fn server(&self, at: usize) -> &Server {
+        // `choose` gives positions of servers that are there, and none ever goes.
+        &self.servers[at]
+    }
+
+    /// Connections that nobody uses at the moment; servers have the same positions there.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// How long one of them is kept.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.config.idle_timeout
+    }
+}
+
+impl Server {
+    fn is_well(&self) -> bool {
+        self.well.load(Ordering::Relaxed)
+    }
+
+    /// As the health checks know it.
+    fn backend(&self) -> Backend {
+        Backend { addr: PeerAddr::Inet(self.address), weight: 1, ext: http::Extensions::new() }
+    }
+}
+
+/// One round of smooth weighted turns: in it, a server comes as often as its weight says, and as evenly as can be
+/// (nginx's algorithm: each gains its weight at every turn, the richest is next and pays what all gained).
+fn turns(weights: &[usize]) -> Box<[u16]> {
+    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+    let weights: Vec<i64> =
+        weights.iter().map(|weight| i64::try_from(weight / divisor).unwrap_or(1)).take(usize::from(u16::MAX)).collect();
+    let all: i64 = weights.iter().sum();
+    let mut gained = vec![0; weights.len()];
+    let mut order = Vec::new();
+    for _ in 0..all {
+        gained.iter_mut().zip(&weights).for_each(|(gained, weight)| *gained += weight);
+        // Of several that are as rich, the first.
+        let richest = gained.iter_mut().enumerate().rev().max_by_key(|(_, gained)| **gained);
+        let Some((at, gained)) = richest else { break };
+        *gained -= all;
+        order.extend(u16::try_from(at));
+    }
+    order.into()
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 impl std::fmt::Debug for Upstream {
@@ -139,12 +229,24 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// All of the configuration's upstreams, in its order.
+/// All of the configuration's upstreams, in its order. Those that were there `before` go on with their connections.
 ///
 /// # Errors
 /// [`UpstreamError`] of the first that cannot be made.
-pub fn all(configs: &[resolved::Upstream]) -> Result<Vec<Arc<Upstream>>, UpstreamError> {
-    configs.iter().enumerate().map(|(index, config)| Upstream::new(index, config).map(Arc::new)).collect()
+pub(crate) fn all(
+    configs: &[resolved::Upstream],
+    threads: usize,
+    before: &[Arc<Upstream>],
+) -> Result<Vec<Arc<Upstream>>, UpstreamError> {
+    let mut all = Vec::with_capacity(configs.len());
+    for (index, config) in configs.iter().enumerate() {
+        let mut upstream = Upstream::new(index, config, threads)?;
+        if let Some(before) = before.iter().find(|before| before.name == upstream.name) {
+            upstream.keep_pool_of(before);
+        }
+        all.push(Arc::new(upstream));
+    }
+    Ok(all)
 }
 
 fn look_up(config: &resolved::Upstream, server: &str) -> Result<Vec<SocketAddr>, UpstreamError> {
@@ -184,4 +286,83 @@ fn health_check(config: &resolved::Upstream, health: &resolved::Health) -> Resul
         )
     }));
     Ok(Box::new(check))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(servers: &[(&str, usize)]) -> Upstream {
+        let second = Duration::from_secs(1);
+        let config = resolved::Upstream {
+            name: "api".to_owned(),
+            servers: servers
+                .iter()
+                .map(|(address, weight)| resolved::UpstreamServer { address: (*address).to_owned(), weight: *weight })
+                .collect(),
+            connect_timeout: second,
+            read_timeout: second,
+            write_timeout: second,
+            idle_timeout: second,
+            pool_size: 4,
+            health: None,
+        };
+        Upstream::new(0, &config, 1).unwrap()
+    }
+
+    fn well(upstream: &Upstream, at: usize, well: bool) {
+        upstream.servers[at].well.store(well, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn turns_follow_the_weights_and_are_spread_out() {
+        for (weights, order) in [
+            (&[1][..], &[0][..]),
+            (&[7, 7], &[0, 1]),
+            (&[5, 1, 1], &[0, 0, 1, 0, 2, 0, 0]),
+            (&[4, 2], &[0, 1, 0]),
+            (&[], &[]),
+        ] {
+            assert_eq!(&*turns(weights), order, "{weights:?}");
+        }
+        assert_eq!(turns(&[256, 255]).len(), 511);
+    }
+
+    #[test]
+    fn servers_are_chosen_in_their_turns_and_the_others_stand_in_for_one_that_is_down() {
+        let api = upstream(&[("127.0.0.1:1", 2), ("127.0.0.1:2", 1)]);
+        let next = |n: usize| (0..n).map(|_| api.next(None).unwrap()).collect::<Vec<_>>();
+        assert_eq!(next(6), [0, 1, 0, 0, 1, 0]);
+        well(&api, 0, false);
+        assert_eq!(next(3), [1, 1, 1]);
+        well(&api, 1, false);
+        assert_eq!(api.next(None), None);
+        assert_eq!(&*api.server(1).label, "127.0.0.1:2");
+    }
+
+    #[test]
+    fn a_retry_goes_to_another_server_if_there_is_one_that_is_well() {
+        let api = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]);
+        assert!((0..10).all(|_| api.next(Some(0)) == Some(1)));
+        well(&api, 1, false);
+        assert_eq!(api.next(Some(0)), Some(0), "better than none");
+        assert_eq!(upstream(&[("127.0.0.1:1", 1)]).next(Some(0)), Some(0));
+    }
+
+    #[test]
+    fn one_address_under_two_names_is_one_server_with_both_shares() {
+        let api = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 1), ("127.0.0.1:1", 2)]);
+        assert_eq!(api.health().len(), 2);
+        assert_eq!((0..4).filter(|_| api.next(None) == Some(0)).count(), 3);
+    }
+
+    #[test]
+    fn kept_connections_outlive_a_reload_that_changes_nothing_of_their_upstream() {
+        let before = upstream(&[("127.0.0.1:1", 1)]);
+        for (servers, keeps) in [(&[("127.0.0.1:1", 1)][..], true), (&[("127.0.0.1:2", 1)], false)] {
+            let mut after = upstream(servers);
+            after.keep_pool_of(&before);
+            assert_eq!(Arc::ptr_eq(&after.pool, &before.pool), keeps);
+        }
+    }
 }

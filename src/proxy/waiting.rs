@@ -10,9 +10,10 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::clock::BootTime;
+use crate::proxy::buffer::{LARGE, SMALL_HOLDS};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::patience::Patience;
-use crate::proxy::stream::ClientStream;
+use crate::proxy::wire::Wire;
 
 /// How long a client is listened to after a refusal that closes the connection, so that it reads the answer
 /// before its next write breaks the connection (RFC 9112, section 9.6).
@@ -35,26 +36,29 @@ pub enum Waited {
 /// that is being read was seen; it is set here.
 pub async fn wait(
     began: &mut Option<BootTime>,
-    stream: &mut ClientStream,
+    wire: &mut Wire,
     patience: &mut Patience,
     mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
     gateway: &Gateway,
 ) -> Waited {
-    let idle = stream.pending().is_empty();
-    {
+    let idle = wire.input.is_empty();
+    let most = {
         let limits = &gateway.live.load().limits;
+        let now = gateway.clock.boot();
         match *began {
             // The head's total deadline runs from its first byte, whatever comes in between.
             None if !idle => {
-                *began = Some(gateway.clock.boot());
-                patience.set(limits.header_timeout);
+                *began = Some(now);
+                patience.set(now, now.plus(limits.header_timeout));
             }
-            None => patience.set(limits.idle_timeout),
+            None => patience.set(now, now.plus(limits.idle_timeout)),
             Some(_) => {}
         }
-    }
+        // A head of this length is refused before more of it is asked for.
+        limits.max_header_size.max(SMALL_HOLDS)
+    };
     poll_fn(|cx: &mut Context<'_>| {
-        match stream.poll_fill(cx) {
+        match wire.poll_fill(cx, most) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::Gone),
             Poll::Ready(Ok(_)) => return Poll::Ready(Waited::Came),
             Poll::Pending => {}
@@ -63,7 +67,7 @@ pub async fn wait(
         if idle && stop.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Waited::Gone);
         }
-        if patience.poll_over(cx).is_ready() {
+        if patience.poll_over(cx, &*gateway.clock).is_ready() {
             return Poll::Ready(if idle { Waited::Gone } else { Waited::TooLong });
         }
         Poll::Pending
@@ -81,24 +85,24 @@ pub async fn stopped(mut shutdown: ShutdownWatch) {
 ///
 /// # Errors
 /// The connection broke, or it took too long.
-pub async fn write(stream: &mut ClientStream, bytes: &[u8], stall: Duration) -> io::Result<()> {
+pub async fn write(wire: &mut Wire, bytes: &[u8], stall: Duration) -> io::Result<()> {
     let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
+        wire.io.write_all(bytes).await?;
+        wire.io.flush().await
     };
     tokio::time::timeout(stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Tells the client that nothing more comes, and reads what it still sends, for a moment.
-pub async fn linger(stream: &mut ClientStream) {
+pub async fn linger(wire: &mut Wire) {
     let _ = tokio::time::timeout(LINGER, async {
-        if stream.shutdown_write().await.is_err() {
+        if wire.io.shutdown().await.is_err() {
             return;
         }
         let mut thrown = 0;
         while thrown < LINGER_BYTES {
-            stream.discard();
-            match poll_fn(|cx| stream.poll_fill(cx)).await {
+            wire.input.clear();
+            match poll_fn(|cx| wire.poll_fill(cx, LARGE)).await {
                 Ok(0) | Err(_) => return,
                 Ok(n) => thrown += n,
             }

@@ -1,0 +1,129 @@
+//! **HOT** One exchange under its deadlines.
+//!
+//! | while | deadline | runs from | then |
+//! |---|---|---|---|
+//! | the request waits for its client | `body_stall` | the last byte either way | 408 |
+//! | the request waits for its server | `write_timeout` | the last byte either way | 504 |
+//! | the answer waits for its client | `write_stall` | the last byte either way | the client is as good as gone |
+//! | the answer waits for its server, after the request | `read_timeout` | the last byte of both | 504 |
+//! | always | its age | its first byte | 504 |
+//!
+//! One of the first four always applies: an exchange that waits has a deadline. The clock is read when bytes have moved
+//! and the exchange waits again, and the timer is touched when the earliest deadline has become earlier.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::clock::{BootTime, Clock};
+use crate::metrics::UpstreamFailure;
+use crate::proxy::express::exchange::{End, Exchange};
+use crate::proxy::patience::Patience;
+use crate::proxy::reject::Rejection;
+
+/// How long each may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// For the client's next byte.
+    pub(super) body_stall: Duration,
+    /// For the client to take a byte.
+    pub(super) write_stall: Duration,
+    /// For the server's next byte.
+    pub(super) read_timeout: Duration,
+    /// For the server to take a byte.
+    pub(super) write_timeout: Duration,
+    /// When the request is too old.
+    pub(super) too_old_at: Option<BootTime>,
+}
+
+/// Which of them has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    ClientSendsNothing,
+    ClientTakesNothing,
+    ServerSendsNothing,
+    ServerTakesNothing,
+    TooOld,
+}
+
+/// An exchange that goes on.
+pub(super) struct Running<'e> {
+    pub(super) exchange: Exchange<'e>,
+    deadlines: Deadlines,
+    /// When each half went on last.
+    up_at: BootTime,
+    down_at: BootTime,
+    due: Option<BootTime>,
+    /// It was ended for its age.
+    pub(super) is_too_old: bool,
+}
+
+impl<'e> Running<'e> {
+    /// From `now` on.
+    pub(super) fn new(exchange: Exchange<'e>, deadlines: Deadlines, now: BootTime) -> Self {
+        Self { exchange, deadlines, up_at: now, down_at: now, due: None, is_too_old: false }
+    }
+
+    /// Goes on as far as it can, and waits no longer than it may.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, patience: &mut Patience, clock: &dyn Clock) -> Poll<End> {
+        if let Poll::Ready(end) = self.exchange.poll(cx) {
+            return Poll::Ready(end);
+        }
+        self.note_time(patience, clock);
+        if patience.poll_over(cx, clock).is_ready() {
+            let (_, late) = self.first();
+            self.is_too_old = late == Late::TooOld;
+            return Poll::Ready(late.end());
+        }
+        Poll::Pending
+    }
+
+    fn note_time(&mut self, patience: &mut Patience, clock: &dyn Clock) {
+        let (up_moved, down_moved) = (self.exchange.up.take_moved(), self.exchange.down.take_moved());
+        // The first time it is still as late as `new` was told.
+        let mut now = self.due.is_none().then_some(self.up_at);
+        if up_moved {
+            self.up_at = *now.get_or_insert_with(|| clock.boot());
+        }
+        if down_moved {
+            self.down_at = *now.get_or_insert_with(|| clock.boot());
+        }
+        let (due, _) = self.first();
+        // It can change without a byte, too: when the request is abandoned.
+        if self.due != Some(due) {
+            self.due = Some(due);
+            patience.set(now.unwrap_or_else(|| clock.boot()), due);
+        }
+    }
+
+    /// The deadline that passes first, of those that apply.
+    fn first(&self) -> (BootTime, Late) {
+        let (up, down, deadlines) = (&self.exchange.up, &self.exchange.down, &self.deadlines);
+        let request = match (up.is_sending(), up.waits_for_server()) {
+            (true, true) => Some((self.up_at.plus(deadlines.write_timeout), Late::ServerTakesNothing)),
+            (true, false) => Some((self.up_at.plus(deadlines.body_stall), Late::ClientSendsNothing)),
+            (false, _) => None,
+        };
+        let answer = if down.waits_for_client() {
+            Some((self.down_at.plus(deadlines.write_stall), Late::ClientTakesNothing))
+        } else if request.is_none() {
+            Some((self.up_at.max(self.down_at).plus(deadlines.read_timeout), Late::ServerSendsNothing))
+        } else {
+            None
+        };
+        let age = deadlines.too_old_at.map(|at| (at, Late::TooOld));
+        let all = [request, answer, age].into_iter().flatten().min_by_key(|(due, _)| *due);
+        all.unwrap_or((self.up_at.plus(deadlines.body_stall), Late::ClientSendsNothing))
+    }
+}
+
+impl Late {
+    fn end(self) -> End {
+        match self {
+            Self::ClientSendsNothing => End::Failed(Rejection::BodyTimeout, None),
+            Self::ClientTakesNothing => End::ClientGone,
+            Self::ServerSendsNothing => End::Failed(Rejection::UpstreamTimeout, Some(UpstreamFailure::ReadTimeout)),
+            Self::ServerTakesNothing => End::Failed(Rejection::UpstreamTimeout, Some(UpstreamFailure::WriteTimeout)),
+            Self::TooOld => End::Failed(Rejection::UpstreamTimeout, None),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! **HOT** One connection, a client's or a server's: the stream, and what was read from it and not used yet.
+//!
+//! Both lanes and the pool work on it. It knows no HTTP.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pingora_core::protocols::Stream;
+use tokio::io::AsyncWrite as _;
+
+use crate::proxy::buffer::Buffer;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Wire {
+    /// The socket, or TLS on it.
+    pub io: Stream,
+    /// What came and is not used yet.
+    pub input: Buffer,
+}
+
+impl Wire {
+    /// Around a stream of which nothing was read.
+    #[must_use]
+    pub fn new(io: Stream) -> Self {
+        Self { io, input: Buffer::new() }
+    }
+
+    /// Reads more; 0: the other side has ended. See [`Buffer::poll_fill`].
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        self.input.poll_fill(&mut self.io, cx, most)
+    }
+
+    /// Sends what the stream may have kept back. (Plain sockets keep nothing; TLS does.)
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+}
+
+/// Writes of `first`, and of `second` behind it, as much as is taken at once, in one system call.
+///
+/// # Errors
+/// The connection broke.
+pub fn poll_send(io: &mut Stream, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+    let io = Pin::new(io);
+    let sent = match (first.is_empty(), second.is_empty()) {
+        (_, true) => io.poll_write(cx, first),
+        (true, _) => io.poll_write(cx, second),
+        _ => io.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+    };
+    match ready!(sent)? {
+        0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        count => Poll::Ready(Ok(count)),
+    }
+}
