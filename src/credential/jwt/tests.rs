@@ -8,7 +8,7 @@ use super::*;
 use crate::credential::KeyId;
 use crate::entropy::SystemEntropy;
 
-const SECRET: &[u8] = b"kgs_1_0123456789012345678901234567890123456789012";
+const SECRET: &[u8] = b"the text of a shared secret";
 
 fn app_key() -> AppKey {
     AppKey::generate(KeyId::parse(b"abcdefghijkl").unwrap(), &SystemEntropy)
