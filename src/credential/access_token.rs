@@ -16,10 +16,10 @@ use std::num::NonZeroU32;
 
 use zeroize::Zeroizing;
 
-use super::encoded_key::{MAC_HEX, parse_hex, push_hex};
+use super::encoded_key::{MAC_HEX, push_hex};
 use super::key_id::KEY_ID_LEN;
 use super::shared_secret::parse_version;
-use super::{KeyId, MAC_BYTES, MacKey};
+use super::{KeyId, MacKey};
 use crate::clock::WallTime;
 use crate::entropy::Entropy;
 
@@ -124,11 +124,12 @@ pub struct Token<'a> {
     /// What it says, if its MAC holds.
     pub claims: Claims,
     signed: &'a [u8],
-    mac: [u8; MAC_BYTES],
+    /// As text: what is no hexadecimal is no MAC, and telling its digits apart costs more than writing them.
+    mac: &'a [u8; MAC_HEX],
 }
 
 impl<'a> Token<'a> {
-    /// Takes a presented value apart. `None` unless every character is as the form says: one text for one token.
+    /// Takes a presented value apart. `None` unless everything but the MAC is as the form says: one text for one token.
     #[must_use]
     pub fn parse(kind: TokenKind, text: &'a [u8]) -> Option<Self> {
         let (signed, tail) = text.split_at_checked(text.len().checked_sub(MAC_HEX + 1)?)?;
@@ -140,13 +141,13 @@ impl<'a> Token<'a> {
             return None;
         }
         let claims = Claims { version, id: KeyId::parse(id)?, epoch, end };
-        Some(Self { claims, signed, mac: parse_hex(hex)? })
+        Some(Self { claims, signed, mac: hex.try_into().ok()? })
     }
 
     /// Does the MAC hold under this generation's signing key?
     #[must_use]
     pub fn mac_holds(&self, key: &MacKey) -> bool {
-        key.verify(self.signed, &self.mac)
+        key.verify_hex(self.signed, self.mac)
     }
 
     /// All but the MAC: what names the token without being one.

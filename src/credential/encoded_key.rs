@@ -98,7 +98,7 @@ impl<'a> EncodedKey<'a> {
 }
 
 /// Lower-case hexadecimal only: one text for one MAC.
-pub(super) fn parse_hex(hex: &[u8]) -> Option<[u8; MAC_BYTES]> {
+fn parse_hex(hex: &[u8]) -> Option<[u8; MAC_BYTES]> {
     fn digit(c: u8) -> Option<u8> {
         match c {
             b'0'..=b'9' => Some(c - b'0'),

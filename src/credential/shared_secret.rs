@@ -107,6 +107,17 @@ impl MacKey {
         self.0.clone().chain_update(message).finalize().into_bytes().ct_eq(&tag[..]).into()
     }
 
+    /// Does this MAC hold, written in lower-case hexadecimal? In constant time.
+    #[must_use]
+    pub fn verify_hex(&self, message: &[u8], hex: &[u8; 2 * MAC_BYTES]) -> bool {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut expected = [0; 2 * MAC_BYTES];
+        for (pair, byte) in expected.as_chunks_mut::<2>().0.iter_mut().zip(self.mac(message)) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        expected.ct_eq(hex).into()
+    }
+
     /// Does this MAC hold? In constant time.
     #[must_use]
     pub fn verify(&self, message: &[u8], mac: &[u8; MAC_BYTES]) -> bool {
