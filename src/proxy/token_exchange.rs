@@ -72,9 +72,7 @@ impl TokenEndpoints {
         let endpoint = match head.path {
             asked if asked == path.as_bytes() => Endpoint::Token,
             asked if asked == refresh_path.as_bytes() => Endpoint::Refresh,
-            asked => {
-                return [path, refresh_path].iter().any(|path| is_nearly(asked, path)).then_some(Err(Refusal::NotHere));
-            }
+            asked => return is_nearly(asked, [path, refresh_path]).then_some(Err(Refusal::NotHere)),
         };
         if head.method != b"POST" {
             return Some(Err(Refusal::Method));
@@ -86,9 +84,10 @@ impl TokenEndpoints {
     }
 }
 
-/// May some reader take the path for that of an endpoint, or for one below it?
-fn is_nearly(asked: &[u8], endpoint: &str) -> bool {
-    if begins_like(asked, endpoint) {
+/// May some reader take the path for that of one of these endpoints, or for one below it?
+fn is_nearly(asked: &[u8], endpoints: [&str; 2]) -> bool {
+    let begins = |path: &[u8]| endpoints.iter().any(|endpoint| begins_like(path, endpoint));
+    if begins(asked) {
         return true;
     }
     if path::check(asked).is_ok() {
@@ -97,7 +96,7 @@ fn is_nearly(asked: &[u8], endpoint: &str) -> bool {
     // An odd path is resolved as often as anybody might decode it again.
     let mut path = path::resolved(asked);
     for _ in 0..ODD_DEPTH {
-        if begins_like(&path, endpoint) {
+        if begins(&path) {
             return true;
         }
         path = path::resolved(&path);
