@@ -97,6 +97,8 @@ impl ProxyHttp for General {
         // HTTP/1.0 knows no interim responses (RFC 9110, section 15.2).
         let is_http10 = session.req_header().version == http::Version::HTTP_10;
         session.set_ignore_info_resp(is_http10);
+        // By itself pingora closes after a 100 that came before the body, which it always does: `response_filter` looks.
+        session.set_close_on_response_before_downstream_finish(false);
         // A WebSocket may be silent for as long as its ends like.
         session.set_read_timeout((!exchange.is_tunnel).then_some(limits.body_stall));
         session.set_write_timeout(Some(limits.write_stall));
@@ -155,8 +157,8 @@ impl ProxyHttp for General {
         } else if response.status.is_informational() {
             end_hop(response);
             return Ok(());
-        } else if exchange.is_tunnel || self.ends_with_this(session) {
-            // Nothing can follow on it: a refused upgrade, or a gateway that is stopping.
+        } else if exchange.is_tunnel || !session.is_body_done() || self.ends_with_this(session) {
+            // Nothing can follow on it: a refused upgrade, an answer before the body's end, a gateway that is stopping.
             session.set_keepalive(None);
         }
         end_hop(response);
