@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build release test test-long bench fuzz lint clean
+.PHONY: help demo build release test test-long bench bench-proxies fuzz lint clean
 
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
@@ -12,7 +12,7 @@ export FUZZ_SECONDS
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-18s  %s\n' "$$target" "$$text"; done
 
 demo: ## a running gateway in front of a live API, with keys and curl lines to try; Ctrl-C ends it
 	@.ci/install.sh build
@@ -39,10 +39,14 @@ test-long: ## the same with large counts and sizes
 bench: ## micro benchmarks, then keygate beside other proxies under the same load
 	@.ci/install.sh build
 	KEYGATE_BENCH_KEYS=10000000 cargo bench --locked --bench '*'
+	$(MAKE) bench-proxies
+
+bench-proxies: ## the second half of it; BENCH="--columns get,missing --only nginx,…" for less (run.py --help)
+	@.ci/install.sh build
 	cargo build --release --locked --bin keygate --example make_keys --example bare_pingora
 	benches/e2e/prepare.sh
-	python3 benches/e2e/run.py
-	python3 benches/e2e/instructions.py
+	python3 benches/e2e/run.py $(BENCH)
+	python3 benches/e2e/instructions.py $(BENCH)
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60)
 	@.ci/install.sh fuzz

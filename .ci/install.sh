@@ -58,6 +58,8 @@ group_test() {
   want prometheus prometheus promtool
   # Where Prometheus listens.
   want iproute2 ss
+  # Slow attacks by somebody else.
+  want slowhttptest slowhttptest
   # For one process a clock of its own.
   want faketime faketime
   want python3 python3

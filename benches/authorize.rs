@@ -17,8 +17,8 @@ const GET: &[u8] = b"GET /items HTTP/1.1\r\nHost: api\r\n\r\n";
 const POST: &[u8] = b"POST /items HTTP/1.1\r\nHost: api\r\n\r\n";
 
 fn with_head<T>(text: &[u8], work: impl FnOnce(&head::Head<'_, '_>) -> T) -> T {
-    let mut fields = [httparse::EMPTY_HEADER; 4];
-    let Parsed::Head(head) = head::parse(text, &mut fields, HeadLimits { size: 4096, fields: 3 }) else {
+    let mut space = head::Space::<4>::new();
+    let Parsed::Head(head) = head::parse(text, &mut space, HeadLimits { size: 4096, fields: 3 }) else {
         panic!("the head is plain")
     };
     work(&head)

@@ -1,24 +1,26 @@
 //! Composition root: builds the services of a gateway process, starts and stops them in order.
 //!
-//! Nothing waits for another: pingora's threads for requests (`data_plane`); a thread for lease and follower, and a
-//! small runtime of our own for last logins, health checks, metrics, the admin plane and control, both of which end after
-//! the first; and the access log's thread. The clocks and the random source enter here.
+//! Nothing waits for another: threads for requests (`data_plane`); a thread for lease and follower, and a small runtime for
+//! last logins, health checks, metrics, the admin plane and control, both of which end after the first; and the access
+//! log's thread. The clocks and the random source enter here.
 //!
 //! Start: sockets are bound; metrics listener, store, upstreams, control socket; keyring and lease; the admin plane; and
 //! only then the data plane's sockets listen.
 //! Stop: not ready; accept nothing; answer what is in flight; the admin plane; write last logins; leave the fleet.
 
+mod accept;
 mod admin;
 mod control;
 mod data_plane;
+mod descriptors;
 mod observer;
+mod phase;
 mod reload;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -45,6 +47,7 @@ use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{Actor, Store as _};
 use crate::usage::flush::Flusher;
 use observer::Observer;
+use phase::Phase;
 use reload::Reloader;
 
 /// Bytes of access log that may wait for standard output.
@@ -61,27 +64,6 @@ const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 const RETIRE_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes that are kept for followers; who is further behind reloads.
 const CHANGES_KEPT: u64 = 100_000;
-
-/// Where the process stands, for `/readyz`.
-#[derive(Debug, Default)]
-struct Phase(AtomicU8);
-
-impl Phase {
-    const SERVING: u8 = 1;
-    const DRAINING: u8 = 2;
-
-    fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Release);
-    }
-
-    fn reason(&self) -> Option<NotReady> {
-        match self.0.load(Ordering::Acquire) {
-            Self::SERVING => None,
-            Self::DRAINING => Some(NotReady::Draining),
-            _ => Some(NotReady::Starting),
-        }
-    }
-}
 
 struct OpenWith(MasterKeys);
 
@@ -136,6 +118,7 @@ struct App<'r> {
 
 impl App<'_> {
     fn run(self, master_keys: MasterKeys) -> anyhow::Result<()> {
+        descriptors::raise(self.config.server.limits.max_connections);
         let sockets = data_plane::bind(&self.config.server.listen)?;
         let phase = Arc::new(Phase::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -68,8 +68,11 @@ impl Fixture {
         let node = &self.gateway.node;
         let counted = || node.metric("keygate_cuts_total", &[&format!("reason=\"{reason}\"")]);
         wait_for("each is counted", || counted().round().to_string() == cuts.to_string());
-        let is_one = |line: &&serde_json::Value| line["path"] == "/held" || line["path"] == "/public";
-        wait_for("each is logged", || node.access_log().iter().filter(is_one).count() >= cuts);
+        // Also of an answer that had begun, the log tells why it ended.
+        let is_one = |line: &&serde_json::Value| {
+            (line["path"] == "/held" || line["path"] == "/public") && line["reason"].is_string()
+        };
+        wait_for("each is logged with its reason", || node.access_log().iter().filter(is_one).count() >= cuts);
     }
 
     /// Cuts all of the key's, and nobody else's.

@@ -36,6 +36,18 @@ fn a_connection_without_a_request_is_closed_after_the_idle_timeout() {
     assert!(used.is_closed_by_peer());
 }
 
+/// Who has asked for nothing yet has as long as a head has; between two requests there is more time.
+#[test]
+fn a_new_connection_is_closed_when_its_first_byte_does_not_come_in_time() {
+    let (_upstream, gateway) = start("header_timeout = \"200ms\"");
+    let key = gateway.key_add("app", "readonly");
+    let mut used = gateway.node.connect();
+    assert_eq!(used.exchange(&get("/x").bearer(&key)).status, 200);
+    assert!(gateway.node.connect().is_closed_by_peer());
+    assert_eq!(used.exchange(&get("/x").bearer(&key)).status, 200);
+    assert!(gateway.node.metric("keygate_refusals_total", &["head_timeout"]) < 0.5, "it is told nothing");
+}
+
 #[test]
 fn connections_beyond_the_limit_are_told_so() {
     let (_upstream, gateway) = start("max_connections = 3");

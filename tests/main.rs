@@ -34,6 +34,8 @@ mod fleet;
 mod framing;
 mod headers;
 mod integrations;
+mod lanes_express;
+mod lanes_general;
 mod layers;
 mod lenient_readers;
 mod life;
@@ -58,6 +60,7 @@ mod reload;
 mod revocation;
 mod routing;
 mod secrets_never_leak;
+mod siege;
 mod start;
 mod token_attacks;
 mod token_clock;
@@ -73,10 +76,10 @@ mod usage;
 mod vectors;
 mod websocket;
 
-/// What holds in one lane holds in the other. See `support::config`.
+/// What holds in the express lane, the default, holds in the other. See `support::config`.
 #[allow(clippy::duplicate_mod, reason = "one suite, once for each lane")]
 #[path = "."]
-mod express {
+mod general {
     #[path = "bodies.rs"]
     mod bodies;
     #[path = "conformance.rs"]

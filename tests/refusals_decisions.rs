@@ -199,12 +199,12 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 
 /// The route, and what it demands; nothing where there is no route, or the path is none of its.
 fn decide(routes: &Routes, head: &Head<'_, '_>) -> Option<(usize, Demand)> {
-    let route = routes.find(head.host, head.path)?;
+    let route = routes.find(head.host_name, head.path)?;
     let resolved = match path::check(head.path) {
         Ok(()) => None,
         Err(_) if route.lenient_paths => {
             let resolved = path::resolved(head.path);
-            let stays = routes.find(head.host, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
+            let stays = routes.find(head.host_name, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
             Some(stays.then_some(resolved)?)
         }
         Err(_) => return None,
@@ -240,8 +240,8 @@ impl Rig {
     }
 
     fn holds_for(&self, bytes: &[u8]) -> Result<(), TestCaseError> {
-        let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX + 1];
-        let Parsed::Head(came) = head::parse(bytes, &mut storage, LIMITS) else { return Ok(()) };
+        let mut space = head::Space::<{ FIELDS_MAX + 1 }>::new();
+        let Parsed::Head(came) = head::parse(bytes, &mut space, LIMITS) else { return Ok(()) };
         let Some(decided) = decide(&self.routes, &came) else { return Ok(()) };
         self.forwarded.set(self.forwarded.get() + 1);
         // No upgrade goes past pingora.
@@ -251,8 +251,8 @@ impl Rig {
 
     fn is_the_same(&self, came: &Head<'_, '_>, decided: (usize, Demand), to: To) -> Result<(), TestCaseError> {
         let goes = self.forward(came, decided.1, to);
-        let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX + 1];
-        let Parsed::Head(seen) = head::parse(&goes, &mut storage, LIMITS) else {
+        let mut space = head::Space::<{ FIELDS_MAX + 1 }>::new();
+        let Parsed::Head(seen) = head::parse(&goes, &mut space, LIMITS) else {
             return Err(TestCaseError::fail(format!("what goes on is no head: {}", goes.escape_ascii())));
         };
         prop_assert_eq!(seen.length, goes.len());

@@ -1,207 +1,26 @@
 //! Attacks by waiting: heads, bodies and readers that never come to their end, and connections on which nothing
-//! happens. Each attacker is cut within its deadline and told why, as far as it can be told anything; what it held is
-//! given back; whoever does nothing wrong is served throughout.
+//! happens.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::support::healthy::Healthy;
+use crate::support::count;
 use crate::support::request::{get, request};
-use crate::support::swarm::{Script, Swarm};
-use crate::support::{Config, Gateway, Key, Upstream, count, wait_for};
-
-/// The most that a healthy client may wait for an answer, and nearly all of them.
-const PATIENT: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(2)];
-/// What memory may have grown by when the attack is over: what the allocator keeps for the next.
-const KEPT_KIB: u64 = 32 << 10;
-
-/// Of heads, bodies and writes.
-fn deadline() -> Duration {
-    count(Duration::from_secs(1), Duration::from_secs(5))
-}
-
-/// Between two requests.
-fn idle() -> Duration {
-    deadline() * 2
-}
-
-/// For a request with its answer.
-fn age() -> Duration {
-    deadline() * 2
-}
-
-/// How much later than its deadline somebody may be cut: a tick of the timers, and the queue of thousands of ends.
-/// The program under test is not optimised.
-fn late() -> Duration {
-    count(Duration::from_secs(2), Duration::from_secs(3))
-}
-
-/// How much later than the gateway an attacker may have looked at the clock, among all the others.
-const EARLY: Duration = Duration::from_millis(300);
-/// How long it may take until all that is between an upstream and clients that read nothing is full.
-fn filled() -> Duration {
-    count(Duration::from_secs(4), Duration::from_secs(15))
-}
-
-/// Several of one kind.
-struct Attack {
-    name: &'static str,
-    attackers: usize,
-    script: Script,
-    /// From the first byte, or from the last answer.
-    cut_after: Duration,
-    /// The status, or one of these; nothing at all where there is none.
-    told: &'static [u16],
-}
-
-struct Rig {
-    upstream: Upstream,
-    gateway: Gateway,
-    key: Key,
-    memory_kib: u64,
-}
-
-impl Rig {
-    fn start() -> Self {
-        raise_descriptors();
-        let upstream = Upstream::echo();
-        let (deadline, idle, age) = (deadline().as_secs(), idle().as_secs(), age().as_secs());
-        let config = Config::in_front_of(&upstream).limits(&format!(
-            "max_connections = 16000\nheader_timeout = \"{deadline}s\"\nbody_stall = \"{deadline}s\"\n\
-             write_stall = \"{deadline}s\"\nidle_timeout = \"{idle}s\"\nmax_stream_age = \"{age}s\""
-        ));
-        let gateway = Gateway::start(&config);
-        let key = gateway.key_add("admin", "admin");
-        assert_eq!(gateway.node.get("/warm", &key).status, 200);
-        let memory_kib = memory_kib(&gateway);
-        Self { upstream, gateway, key, memory_kib }
-    }
-
-    /// All at once, beside healthy clients, until the last is cut.
-    fn withstands(&self, attacks: &[Attack]) {
-        let address = self.gateway.node.address();
-        let healthy = Healthy::start(address, &self.key.encoded);
-        let swarm =
-            |(part, attack): (u8, &Attack)| Swarm::start(part, address, attack.attackers, attack.script.clone());
-        let swarms: Vec<Swarm> = (1..).zip(attacks).map(swarm).collect();
-        for (attack, swarm) in attacks.iter().zip(swarms) {
-            let Attack { name, cut_after, told, .. } = attack;
-            for cut in swarm.finish() {
-                assert!(cut.by_gateway, "{name}: never cut, but told {:?}", cut.told);
-                let is_in_time = cut.after + EARLY >= *cut_after && cut.after <= *cut_after + late();
-                assert!(is_in_time, "{name}: cut after {:?}", cut.after);
-                let is_told = match cut.told[..] {
-                    [] => told.is_empty(),
-                    [status] => told.contains(&status),
-                    _ => false,
-                };
-                assert!(is_told, "{name}: told {:?} instead of one of {told:?}", cut.told);
-            }
-        }
-        self.recovers(healthy);
-    }
-
-    /// Healthy clients were served, and what attackers held is given back.
-    fn recovers(&self, healthy: Healthy) {
-        let took = healthy.finish();
-        let (p99, worst) = (took[took.len() * 99 / 100], took[took.len() - 1]);
-        let told = format!("of {} healthy requests one took {worst:?}, 99 % below {p99:?}", took.len());
-        println!("{told}");
-        assert!(worst < PATIENT[0] && p99 < PATIENT[1], "{told}");
-        wait_for("no connection is left", || self.gauge("keygate_connections") == 0);
-        wait_for("no request is left", || self.gauge("keygate_requests_in_flight") == 0);
-        // The allocator takes its time, and looks only when it is asked for something.
-        if count(false, true) {
-            wait_for("memory is given back", || {
-                let kib = memory_kib(&self.gateway);
-                assert_eq!(self.gateway.node.get("/cold", &self.key).status, 200);
-                kib < self.memory_kib + KEPT_KIB
-            });
-        }
-    }
-
-    /// Readers of an answer that has no end worth waiting for. They see nothing of the cut behind all that they do not
-    /// read: the gateway's gauge does.
-    fn cuts_readers(&self, attackers: usize, sip: (usize, Duration), cut_after: Duration) {
-        let address = self.gateway.node.address();
-        let healthy = Healthy::start(address, &self.key.encoded);
-        let first = get("/bytes/1000000000").bearer(&self.key).bytes();
-        let swarm = Swarm::start(1, address, attackers, Script { first, sip: Some(sip), ..Script::default() });
-        wait_for("all readers are there", || swarm.is_complete());
-        let began = Instant::now();
-        wait_for("all of them are served", || self.gauge("keygate_requests_in_flight") >= attackers);
-        wait_for("the readers are cut", || self.gauge("keygate_requests_in_flight") < 10);
-        let after = began.elapsed();
-        assert!(after + EARLY >= cut_after && after <= cut_after + filled(), "cut after {after:?}");
-        self.lets_the_upstream_go();
-        let cuts = swarm.stop();
-        assert!(cuts.iter().all(|cut| matches!(cut.told[..], [] | [200])), "{cuts:?}");
-        self.recovers(healthy);
-    }
-
-    /// None of its connections is held for an attacker any more.
-    fn lets_the_upstream_go(&self) {
-        wait_for("the upstream is let go", || self.upstream.open_connections() < 16);
-    }
-
-    fn gauge(&self, name: &str) -> usize {
-        self.metric(name, &[])
-    }
-
-    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "they count")]
-    fn metric(&self, name: &str, labels: &[&str]) -> usize {
-        self.gateway.node.metric(name, labels).round() as usize
-    }
-
-    #[track_caller]
-    fn assert_refused(&self, reason: &str, times: usize) {
-        let label = format!("reason=\"{reason}\"");
-        assert_eq!(self.metric("keygate_refusals_total", &[&label]), times, "{reason}");
-    }
-
-    /// The head of a request with a body of a million bytes.
-    fn upload(&self, field: &str) -> Vec<u8> {
-        let request = request("POST", "/sink/attack").field("Content-Length", "1000000");
-        let request = if field.is_empty() { request } else { request.field("Expect", field) };
-        request.bearer(&self.key).bytes()
-    }
-}
-
-/// A connection of each attacker needs a descriptor here and one in the gateway, which inherits the limit.
-fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("its own limit");
-    let enough = count(4000, 12_000);
-    let most = limit.maximum.unwrap_or(u64::MAX);
-    assert!(most >= enough, "RLIMIT_NOFILE is {most}, and {enough} are needed");
-}
-
-/// What the gateway holds.
-fn memory_kib(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.node.pid())).expect("/proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// These bytes, again and again.
-fn dripping(first: Vec<u8>, bytes: &[u8], millis: u64) -> Script {
-    Script { first, drip: Some((bytes.to_vec(), Duration::from_millis(millis))), ..Script::default() }
-}
+use crate::support::siege::{Attack, Rig, age, deadline, dripping, idle};
+use crate::support::swarm::Script;
 
 #[test]
 fn slow_heads_are_cut_in_time() {
     let rig = Rig::start();
     let start = b"GET /x HTTP/1.1\r\nHost: gateway.test\r\nX-A: ".to_vec();
     let long = [&start[..], &vec![b'a'; 31_000]].concat();
-    let served = get("/status/204").bearer(&rig.key).bytes();
+    let served = rig.get("/status/204");
     let slow = |name, attackers, script| Attack { name, attackers, script, cut_after: deadline(), told: &[408] };
     let pace = count(200, 1000);
     let attacks = vec![
-        slow("bytes of a head", count(200, 1500), dripping(start.clone(), b"a", pace)),
-        slow("a head without its end", count(100, 500), dripping(long, b"a", pace)),
-        slow("a second head", count(100, 500), Script { before: served, ..dripping(start, b"a", pace) }),
-        slow("empty lines", count(100, 500), dripping(b"\r\n".to_vec(), b"\r\n", pace / 2)),
+        slow("bytes of a head", count(200, 2500), dripping(start.clone(), b"a", pace)),
+        slow("a head without its end", count(100, 1000), dripping(long, b"a", pace)),
+        slow("a second head", count(100, 750), Script { before: served, ..dripping(start, b"a", pace) }),
+        slow("empty lines", count(100, 750), dripping(b"\r\n".to_vec(), b"\r\n", pace / 2)),
     ];
     let all = attacks.iter().map(|attack| attack.attackers).sum();
     rig.withstands(&attacks);
@@ -215,10 +34,10 @@ fn slow_bodies_are_cut_in_time_and_never_look_whole() {
     let silent = |name, attackers, script| Attack { name, attackers, script, cut_after: deadline(), told: &[408] };
     let without_key = request("POST", "/sink/attack").field("Content-Length", "1000000").bytes();
     let attacks = vec![
-        silent("a body that stops", count(100, 500), script(&rig.upload(""))),
+        silent("a body that stops", count(100, 1000), script(&rig.upload(""))),
         silent(
             "nothing after 100-continue",
-            count(50, 200),
+            count(50, 500),
             Script { first: rig.upload("100-continue"), ..Script::default() },
         ),
         Attack {
@@ -244,15 +63,35 @@ fn slow_bodies_are_cut_in_time_and_never_look_whole() {
 #[test]
 fn idle_connections_are_ended_in_time() {
     let rig = Rig::start();
-    let attack = |name, before| Attack {
+    let attack = |name, attackers, before, cut_after| Attack {
         name,
-        attackers: count(300, 2000),
+        attackers,
         script: Script { before, ..Script::default() },
-        cut_after: idle(),
+        cut_after,
         told: &[],
     };
     let large = get("/status/204").bearer(&rig.key).field("X-Large", &"a".repeat(30_000)).bytes();
-    rig.withstands(&[attack("nothing", Vec::new()), attack("nothing after a large head", large)]);
+    rig.withstands(&[
+        // Who has asked for nothing yet is late as who is slow with a head.
+        attack("nothing", count(300, 6000), Vec::new(), deadline()),
+        attack("nothing after a request", count(200, 2000), rig.get("/status/204"), idle()),
+        attack("nothing after a large head", count(100, 500), large, idle()),
+    ]);
+}
+
+#[test]
+fn silent_tunnels_are_ended_by_their_age() {
+    let rig = Rig::start();
+    let upgrade = get("/ws")
+        .field("Upgrade", "websocket")
+        .field("Connection", "Upgrade")
+        .field("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .field("Sec-WebSocket-Version", "13");
+    let first = upgrade.bearer(&rig.key).bytes();
+    let script = Script { first, ..Script::default() };
+    // Interim answers are not counted as told.
+    rig.withstands(&[Attack { name: "silence", attackers: count(50, 500), script, cut_after: age(), told: &[] }]);
+    rig.lets_the_upstream_go();
 }
 
 #[test]
@@ -275,12 +114,61 @@ fn bodies_that_never_stall_are_ended_by_their_age() {
 
 #[test]
 fn readers_that_stop_are_cut_in_time() {
-    Rig::start().cuts_readers(count(50, 100), (1, Duration::from_hours(1)), deadline());
+    let rig = Rig::start();
+    let script = reading(rig.get("/bytes/1000000000"), 1, Duration::from_hours(1));
+    rig.cuts_readers(count(50, 100), script, "keygate_requests_in_flight", deadline());
+}
+
+#[test]
+fn readers_of_many_answers_are_cut_in_time() {
+    let rig = Rig::start();
+    let script = reading(rig.get("/bytes/1000000000").repeat(50), 1, Duration::from_hours(1));
+    rig.cuts_readers(count(20, 50), script, "keygate_requests_in_flight", deadline());
+}
+
+/// An answer is written before the next request is read, so nothing piles up.
+#[test]
+fn whoever_reads_no_refusals_is_cut_in_time() {
+    let rig = Rig::start();
+    let many = get("/x").bytes().repeat(400);
+    let script =
+        Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
+    rig.cuts_readers(count(20, 200), script, "keygate_connections", deadline());
 }
 
 /// The kernel takes a third of a connection's buffer at a time: whoever reads less than that within the deadline has
 /// stalled.
 #[test]
 fn readers_that_never_stall_are_ended_by_their_age() {
-    Rig::start().cuts_readers(count(10, 20), (256 << 10, Duration::from_millis(50)), age());
+    let rig = Rig::start();
+    let script = reading(rig.get("/bytes/1000000000"), 256 << 10, Duration::from_millis(50));
+    rig.cuts_readers(count(10, 20), script, "keygate_requests_in_flight", age());
+}
+
+/// Reads so many bytes at a time, so far apart.
+fn reading(first: Vec<u8>, bytes: usize, every: Duration) -> Script {
+    Script { first, sip: Some((bytes, every)), ..Script::default() }
+}
+
+#[test]
+fn a_pipeline_is_answered_as_far_as_it_came_and_then_cut() {
+    let rig = Rig::start();
+    let first = [rig.get("/status/204").repeat(20), b"GET /x HTTP/1.1\r\nHost: ga".to_vec()].concat();
+    let attackers = count(20, 500);
+    let script = Script { first, ..Script::default() };
+    rig.withstands(&[Attack { name: "half a request", attackers, script, cut_after: deadline(), told: &[408] }]);
+    rig.assert_refused("head_timeout", attackers);
+    assert_eq!(rig.upstream.seen_at("/status/204").len(), 20 * attackers);
+}
+
+#[test]
+fn tiny_chunks_count_with_all_that_is_around_them() {
+    let rig = Rig::with("max_body = \"256KiB\"");
+    let first = request("POST", "/sink/attack").field("Transfer-Encoding", "chunked").bearer(&rig.key).bytes();
+    let chunks = b"1\r\na\r\n".repeat(4000);
+    let attackers = count(4, 8);
+    let script = dripping(first, &chunks, 1);
+    // Ended as soon as they are too many.
+    rig.withstands(&[Attack { name: "tiny chunks", attackers, script, cut_after: Duration::ZERO, told: &[413] }]);
+    rig.assert_refused("body_too_large", attackers);
 }

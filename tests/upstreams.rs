@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::errors::closed_port;
 use crate::support::load::Load;
 use crate::support::request::{get, post};
+use crate::support::scripted::{Scene, Scripted};
 use crate::support::upstream::Seen;
 use crate::support::{Config, Gateway, Request, Response, Upstream, count, request, wait_for, wait_for_some};
 
@@ -176,4 +177,41 @@ fn a_request_with_a_body_that_is_sent_again_is_sent_whole() {
     assert!(matches!(response.status, 200 | 502), "{}", response.status);
     assert!(seen.iter().all(|s| !s.complete || s.body.kept == body));
     assert_eq!(response.status == 200, response.body == body);
+}
+
+#[test]
+fn the_access_log_tells_why_an_answer_that_had_begun_was_broken_off() {
+    let server = Scripted::new();
+    let config = Config::default()
+        .upstream_at("api", &[server.address().to_string()], "read_timeout = \"2s\"")
+        .route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("reader", "readonly");
+    let (length, chunks) = ("Content-Length: 10\r\n\r\n12345", "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    let ends: fn(Scene) -> Option<Scene> = |scene| (drop(scene), None).1;
+    let breaks: fn(Scene) -> Option<Scene> = |scene| (scene.breaks(), None).1;
+    let errs: fn(Scene) -> Option<Scene> = |mut scene| (scene.says("x\r\n"), Some(scene)).1;
+    for (path, begun, then, reason) in [
+        ("/ends", length, ends, "upstream_failed"),
+        ("/ends-in-chunks", chunks, ends, "upstream_failed"),
+        ("/breaks", length, breaks, "upstream_failed"),
+        ("/errs", chunks, errs, "upstream_malformed"),
+        ("/is-silent", length, Some, "upstream_timeout"),
+    ] {
+        let mut client = gateway.node.connect();
+        client.send(&get(path).bearer(&key).bytes());
+        let mut scene = server.accept();
+        scene.request();
+        scene.says(format!("HTTP/1.1 200 OK\r\n{begun}"));
+        assert!(client.read_some().starts_with(b"HTTP/1.1 200"), "{path}");
+        let scene = then(scene);
+        let line = wait_for_some(path, || gateway.node.access_log().into_iter().find(|line| line["path"] == path));
+        assert_eq!(
+            (&line["status"], &line["decision"], &line["reason"]),
+            (&200.into(), &"admitted".into(), &reason.into())
+        );
+        drop(scene);
+    }
+    let refused = gateway.node.metric("keygate_refusals_total", &["upstream_"]);
+    assert!(refused < 0.5, "nobody was refused: {refused}");
 }

@@ -120,9 +120,9 @@ impl Bench {
 
     /// The same about a head that is there already.
     pub fn decide_about(&self, text: &[u8], key: &str) -> Result<Admission<'_>, Rejection> {
-        let mut fields = [httparse::EMPTY_HEADER; 4];
+        let mut space = head::Space::<4>::new();
         let limits = HeadLimits { size: 4096, fields: 3 };
-        let Parsed::Head(head) = head::parse(text, &mut fields, limits) else { panic!("the head is plain") };
+        let Parsed::Head(head) = head::parse(text, &mut space, limits) else { panic!("the head is plain") };
         self.authorize(&head, key)
     }
 

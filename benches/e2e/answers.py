@@ -5,7 +5,7 @@ A proxy that forwards the key, names the wrong client, or closes after a refusal
 
 import http.client
 
-from rig import BODY, PATH, SEEN_PATH, BenchError
+from rig import BODY, SEEN_PATH, BenchError
 
 
 class Client:
@@ -16,13 +16,15 @@ class Client:
         self.connection.connect()
         self.socket = self.connection.sock
 
-    def get(self, path, key=None):
-        """(status, body)."""
-        self.connection.request("GET", path, headers={"X-API-Key": key} if key else {})
+    def send(self, column, key, path=None):
+        """A request of this column: (status, body)."""
+        path = path or column.path
+        fields = dict(column.fields) | ({"X-API-Key": key} if key else {})
+        self.connection.request(column.method, path, body=b"x" * column.body or None, headers=fields)
         answer = self.connection.getresponse()
         body = answer.read().decode(errors="replace")
         if self.connection.sock is not self.socket:
-            raise BenchError(f"the connection was closed after {answer.status} to GET {path}")
+            raise BenchError(f"the connection was closed after {answer.status} to {column.method} {path}")
         return answer.status, body
 
 
@@ -31,28 +33,31 @@ def expect(what, got, wanted):
         raise BenchError(f"{what}: {got!r} where {wanted!r} was expected")
 
 
-def check(contestant, rig):
+def check(contestant, rig, columns):
     """Raises BenchError unless it answers right. Returns {} or {"flipped_case_admitted": bool}."""
     client = Client(contestant.port)
     some = [rig.keys[0], rig.keys[len(rig.keys) // 2], rig.keys[-1]]
+    columns = [column for column in columns if contestant.takes(column)]
     try:
-        if "admitted" in contestant.scenarios:
+        for column in columns:
+            for key in some if column.admitted else ():
+                expect(column.name, client.send(column, key.encoded), (200, BODY))
+            values = column.values(rig)
+            for value in () if column.admitted else (values[0], values[len(values) // 2], values[-1]):
+                expect(column.name, client.send(column, value)[0], 401)
+        gets = [column for column in columns if column.admitted and not column.body]
+        for column in gets:
+            fields = {name.lower(): value for name, value in column.fields}
             for key in some:
-                expect("a valid key", client.get(PATH, key.encoded), (200, BODY))
-                status, seen = client.get(SEEN_PATH, key.encoded)
+                status, seen = client.send(column, key.encoded, SEEN_PATH)
                 wanted = f"id={key.id};key=" if contestant.checks_keys else f"id=;key={key.encoded}"
-                expect("what the upstream was sent", (status, seen.strip()), (200, f"{wanted};authorization="))
-        if "missing" in contestant.scenarios:
-            for _ in range(3):
-                expect("no key", client.get(PATH)[0], 401)
-        if "forged" in contestant.scenarios:
-            for key in some:
-                expect("a forged key", client.get(PATH, key.forged())[0], 401)
-        if "admitted" in contestant.scenarios and "missing" in contestant.scenarios:
-            expect("a valid key after refusals", client.get(PATH, some[0].encoded), (200, BODY))
-            flipped = next(flipped for flipped in map(lambda key: key.flipped(), rig.keys) if flipped)
-            return {"flipped_case_admitted": client.get(PATH, flipped)[0] == 200}
-        return {}
+                wanted += f";authorization=;first={fields.get('user-agent', '')}"
+                wanted += f";last={fields.get('sec-fetch-dest', '')}"
+                expect("what the upstream was sent", (status, seen.strip()), (200, wanted))
+        if not gets or not contestant.checks_keys:
+            return {}
+        flipped = next(flipped for flipped in map(lambda key: key.flipped(), rig.keys) if flipped)
+        return {"flipped_case_admitted": client.send(gets[0], flipped)[0] == 200}
     except (BenchError, OSError, http.client.HTTPException) as error:
         raise BenchError(f"{contestant.label()} does not answer right: {error}") from error
     finally:

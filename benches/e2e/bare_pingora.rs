@@ -4,7 +4,8 @@
 //! `refuse` in place of the upstream it answers every request itself with a small 401 and keeps the connection,
 //! which is what a refusal costs on pingora at least. Nothing of keygate's own code may come in here.
 //!
-//! Started by `run.py` and `instructions.py`: `bare_pingora LISTEN (UPSTREAM|refuse)`, both `address:port`.
+//! Started by `run.py` and `instructions.py`: `bare_pingora LISTEN (UPSTREAM|refuse) [THREADS]`, the first two
+//! `address:port`.
 
 use std::time::Duration;
 
@@ -53,9 +54,10 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let usage = "usage: bare_pingora LISTEN (UPSTREAM|refuse)";
+    let usage = "usage: bare_pingora LISTEN (UPSTREAM|refuse) [THREADS]";
     let mut arguments = std::env::args().skip(1);
     let (listen, upstream) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
+    let threads = arguments.next().map_or(Ok(1), |threads| threads.parse())?;
     let peer = match upstream.as_str() {
         "refuse" => None,
         address => {
@@ -65,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let conf = ServerConf {
-        threads: 1,
+        threads,
         work_stealing: false,
         upstream_keepalive_pool_size: POOL_SIZE,
         grace_period_seconds: Some(0),

@@ -1,51 +1,54 @@
 #!/usr/bin/env python3
-"""User instructions and system calls per request: figures that a noisy machine does not move.
+"""User instructions, allocations and system calls per request: figures that a noisy machine does not move.
 
 Instructions: the proxy runs under valgrind's callgrind and one connection sends, after a warm-up, N and then 2N
-requests; the difference of the two counts by N is what a request costs. "Worker" is the one thread that requests cost
-most: the figure to compare. "All threads" has the idle rate taken off, measured in a pause, but still counts work that
-requests cause by the second, like writing last logins, some fifty times too often, since callgrind is that much slower
-than the machine. Only a few keys are used, in turn: later sights. callgrind knows no SHA extensions, so what hashes (a
-forged key) counts far more than the processor spends.
+requests; the difference of the two counts by N is what a request costs. It is counted of the one thread that requests
+cost most. "All threads", in the JSON alone, has what is done by the second too, like writing last logins, some fifty
+times too often, since callgrind is that much slower than the machine. Only a few keys are used, in turn: later sights.
+callgrind knows no SHA extensions, so what hashes (a forged key, nginx with Lua) counts far more than the processor
+spends.
+
+Allocations: calls of the allocator in that thread, from the same counts (callgrind.py); not of Envoy, whose binary does
+not name its allocator. Caddy, which does not run under
+valgrind, tells its own, all threads together.
 
 System calls: counted by the kernel (perf) over all threads while wrk sends, at native speed with 64 connections; with
 strace where perf cannot, which slows the proxy and lets it batch more.
 
-Needs what run.py needs. Prints Markdown; writes JSON to target/bench/instructions.json.
+Needs what run.py needs. Prints Markdown; writes target/bench/instructions.md and .json.
 """
 
 import argparse
 import contextlib
-import datetime
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
 
-import no_auxv
 import report
-from answers import Client, expect
-from rig import PATH, BenchError, Rig, find, note
-from run import add_common, choose, machine, prepare_keys, revision
+from callgrind import Callgrind
+from columns import COLUMNS
+from rig import BenchError, Rig, find, note
+from run import about, add_common, choose, configured, prepare_keys
 
 WARM_UP = 300
+# The keys of one connection.
+FEW = 16
+KINDS = ("instructions", "allocations", "syscalls")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=1000, help="N (default 1000)")
+    parser.add_argument("--requests", type=int, default=250, help="N (default 250)")
     parser.add_argument("--repeats", type=int, default=3, help="times that N and 2N are sent; medians (default 3)")
-    parser.add_argument("--seconds", type=int, default=3, help="load for counting system calls (default 3)")
+    parser.add_argument("--seconds", type=int, default=2, help="load for counting system calls (default 2)")
     parser.add_argument("--connections", type=int, default=64, help="of that load (default 64)")
-    parser.add_argument("--idle", type=float, default=3, help="seconds that the idle rate is taken over (default 3)")
     parser.add_argument("--keys", type=int, default=1000, help="API keys (default 1000)")
-    parser.add_argument("--only", default="keygate,keygate-log,pingora,pingora-401,nginx,haproxy",
-                        help="contestants, by name, with commas between (default: %(default)s)")
-    parser.add_argument("--scenarios", default="admitted,missing,forged", help="which, with commas between")
-    parser.add_argument("--skip", choices=("instructions", "syscalls"), help="leave one of the two out")
-    add_common(parser)
+    parser.add_argument("--skip", choices=("callgrind", "syscalls"), help="leave one of the two out")
+    add_common(parser, "instructions", "get,fields,post-1k,post-64k,missing,forged,stale,log")
     return parser.parse_args()
 
 
@@ -57,168 +60,201 @@ def running(rig, contestant):
     finally:
         gentle = contestant.process.stop(60)
     if not gentle:
-        raise BenchError(f"{contestant.name} did not end by itself within a minute of SIGTERM")
+        raise BenchError(f"{contestant.tag} did not end by itself within a minute of SIGTERM")
 
 
-def send(client, rig, scenario, count):
-    keys = rig.keys[:16]
-    wanted = 200 if scenario == "admitted" else 401
-    values = {"admitted": [key.encoded for key in keys], "missing": [None], "forged": [key.forged() for key in keys]}
-    values = values[scenario]
-    for number in range(count):
-        expect(scenario, client.get(PATH, values[number % len(values)])[0], wanted)
+class Connection:
+    """One connection, and the requests of a column, ready to be sent in turn."""
+
+    def __init__(self, rig, port, column):
+        self.status = b"HTTP/1.1 %d " % column.status
+        self.requests = []
+        for key in column.values(rig)[:FEW]:
+            fields = {"Host": f"127.0.0.1:{port}", "Accept-Encoding": "identity"} | dict(column.fields)
+            fields |= {"Content-Length": column.body} if column.body else {}
+            fields |= {"X-API-Key": key} if key else {}
+            head = f"{column.method} {column.path} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items())
+            self.requests.append(head.encode() + b"\r\n" + b"x" * column.body)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, count):
+        for number in range(count):
+            self.socket.sendall(self.requests[number % len(self.requests)])
+            self.take()
+
+    def take(self):
+        """An answer, to its end."""
+        answer, length = b"", None
+        while length is None or len(answer) < length:
+            more = self.socket.recv(65536)
+            if not more:
+                raise BenchError(f"closed after {answer!r}")
+            answer += more
+            head, end, _ = answer.partition(b"\r\n\r\n")
+            if end:
+                found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+                if found is None:
+                    raise BenchError(f"an answer without a length: {head!r}")
+                length = len(head) + 4 + int(found.group(1))
+        if not answer.startswith(self.status) or len(answer) != length:
+            raise BenchError(f"answered {answer!r} where {self.status!r} was expected")
 
 
-class Callgrind:
-    """Has proxies started under callgrind, and reads its counts."""
-
-    def __init__(self, rig):
-        self.rig, self.out, self.fifos = rig, rig.dir / "callgrind.out", rig.dir / "vgdb"
-
-    def __enter__(self):
-        self.rig.wrapper = [
-            find("valgrind"), "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={self.out}",
-            f"--log-file={self.out}.log", "--vgdb=yes", f"--vgdb-prefix={self.fifos}"]
-        self.rig.before_exec, self.rig.single_process = no_auxv.install, True
-        return self
-
-    def __exit__(self, kind, error, _):
-        self.rig.wrapper, self.rig.before_exec, self.rig.single_process = [], None, False
-        log = self.out.with_name(self.out.name + ".log")
-        if isinstance(error, BenchError) and log.exists():
-            note(log.read_text(errors="replace")[-1500:])
-
-    def take(self, process):
-        """{thread: instructions} since the last time."""
-        for old in self.rig.dir.glob(self.out.name + ".[0-9]*"):
-            old.unlink()
-        self.rig.run([find("vgdb"), f"--pid={process.pid}", f"--vgdb-prefix={self.fifos}", "--wait=20", "dump"], 60)
-        counts = {}
-        for path in self.rig.dir.glob(self.out.name + ".[0-9]*-[0-9]*"):
-            found = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.MULTILINE)
-            counts[path.name.rpartition("-")[2]] = max((int(total) for total in found), default=0)
-        return counts
-
-
-def instructions(rig, contestant, scenario, options):
-    with Callgrind(rig) as callgrind, running(rig, contestant):
-        client = Client(contestant.port)
-
-        def counted(requests, pause=0.0):
-            began = time.monotonic()
-            send(client, rig, scenario, requests)
-            time.sleep(pause)
-            counts = callgrind.take(contestant.process)
-            return counts, sum(counts.values()), time.monotonic() - began
-
-        counted(WARM_UP)
-        samples = []
-        for _ in range(options.repeats):
-            _, still, still_seconds = counted(0, options.idle)
-            once, once_sum, once_seconds = counted(options.requests)
-            twice, twice_sum, twice_seconds = counted(2 * options.requests)
-            busy = twice_sum - once_sum - still / still_seconds * (twice_seconds - once_seconds)
-            samples.append({
-                "worker": max((twice[thread] - once.get(thread, 0)) / options.requests for thread in twice),
-                "all_threads": busy / options.requests,
-                "idle_per_second": still / still_seconds,
-            })
-        client.connection.close()
-        # What the closing costs is done before it ends.
-        time.sleep(0.5)
-    if not any(sample["worker"] for sample in samples):
-        raise BenchError(f"callgrind counted nothing of {contestant.name}")
+def median(samples):
     return {what: statistics.median(sample[what] for sample in samples) for what in samples[0]} | {"samples": samples}
 
 
-def system_calls(rig, contestant, scenario, options):
-    """{"per_request": calls, "with": "perf" or "strace"}."""
-    with running(rig, contestant):
-        def load(prefix=()):
-            return rig.load(contestant.port, scenario, seconds=options.seconds, connections=options.connections,
-                            prefix=prefix)["requests"]
+def by_callgrind(rig, callgrind, contestant, column, options):
+    """{"worker": instructions, "allocations", "all_threads": instructions} per request."""
+    connection = Connection(rig, contestant.port, column)
 
-        load()
-        pids = ",".join(map(str, contestant.process.family()))
-        if find("perf"):
-            out = rig.dir / "perf.csv"
-            try:
-                requests = load([find("perf"), "stat", "-e", "raw_syscalls:sys_enter", "-x", ",", "-o", out,
-                                 "-p", pids, "--"])
-                found = re.search(r"^(\d+),", out.read_text(), re.MULTILINE)
-                if found:
-                    return {"per_request": int(found.group(1)) / requests, "with": "perf"}
-            except BenchError as error:
-                note(f"perf cannot count: {str(error).splitlines()[-1]}")
-        if not find("strace"):
-            return None
-        out = rig.dir / "strace.txt"
-        tracer = subprocess.Popen([find("strace"), "-c", "-f", "-o", out, *(f"-p{pid}" for pid in pids.split(","))],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def counted(requests):
+        connection.send(requests)
+        return callgrind.take(contestant.process)
+
+    counted(WARM_UP)
+    samples = []
+    for _ in range(options.repeats):
+        once, twice = counted(options.requests), counted(2 * options.requests)
+
+        def slope(thread, what):
+            before = getattr(once[thread], what) if thread in once else 0
+            return (getattr(twice[thread], what) - before) / options.requests
+
+        worker = max(twice, key=lambda thread: slope(thread, "instructions"))
+        samples.append({"worker": slope(worker, "instructions"), "allocations": slope(worker, "allocations"),
+                        "all_threads": sum(slope(thread, "instructions") for thread in twice)})
+    connection.socket.close()
+    # What the closing costs is done before the next, or the end.
+    time.sleep(0.5)
+    if not any(sample["worker"] for sample in samples):
+        raise BenchError(f"callgrind counted nothing of {contestant.tag}")
+    return median(samples)
+
+
+def by_itself(rig, contestant, column, options):
+    """{"allocations"} per request, as the contestant counts them; None if it does not."""
+    connection = Connection(rig, contestant.port, column)
+
+    def counted(requests):
+        before = contestant.allocations()
+        connection.send(requests)
+        return contestant.allocations() - before
+
+    connection.send(WARM_UP)
+    samples = []
+    for _ in range(options.repeats):
+        once, twice = counted(options.requests), counted(2 * options.requests)
+        samples.append({"allocations": (twice - once) / options.requests})
+    connection.socket.close()
+    return median(samples)
+
+
+def system_calls(rig, contestant, column, options):
+    """{"per_request": calls, "with": "perf" or "strace"}."""
+    def load(seconds, prefix=()):
+        return rig.load(contestant.port, column, seconds=seconds, connections=options.connections,
+                        prefix=prefix)["requests"]
+
+    load(1)
+    pids = ",".join(map(str, contestant.process.family()))
+    if find("perf"):
+        out = rig.dir / "perf.csv"
         try:
-            time.sleep(0.5)
-            requests = load()
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait(30)
-        found = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)(?:\s+\d+)?\s+total$", out.read_text(), re.MULTILINE)
-        return {"per_request": int(found.group(1)) / requests, "with": "strace"} if found else None
+            requests = load(options.seconds, [find("perf"), "stat", "-e", "raw_syscalls:sys_enter", "-x", ",",
+                                              "-o", out, "-p", pids, "--"])
+            found = re.search(r"^(\d+),", out.read_text(), re.MULTILINE)
+            if found:
+                return {"per_request": int(found.group(1)) / requests, "with": "perf"}
+        except BenchError as error:
+            note(f"perf cannot count: {str(error).splitlines()[-1]}")
+    if not find("strace"):
+        return None
+    out = rig.dir / "strace.txt"
+    tracer = subprocess.Popen([find("strace"), "-c", "-f", "-o", out, *(f"-p{pid}" for pid in pids.split(","))],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        requests = load(options.seconds)
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(30)
+    found = re.search(r"^100\.00\s+\S+\s+(?:\d+\s+)?(\d+)(?:\s+\d+)?\s+total$", out.read_text(), re.MULTILINE)
+    return {"per_request": int(found.group(1)) / requests, "with": "strace"} if found else None
+
+
+def figures_of(rig, contestant, columns, options):
+    """{column: {kind: …}} of one contestant, started once for system calls and once to be looked into."""
+    columns = [column for column in columns if contestant.takes(column)]
+    figures = {column.name: {} for column in columns}
+    if options.skip != "syscalls":
+        with running(rig, contestant):
+            for column in columns:
+                figures[column.name]["syscalls"] = system_calls(rig, contestant, column, options)
+    if options.skip == "callgrind":
+        return figures
+    if contestant.callgrind and find("valgrind"):
+        with Callgrind(rig) as callgrind, running(rig, contestant):
+            for column in columns:
+                row = figures[column.name]["instructions"] = by_callgrind(rig, callgrind, contestant, column, options)
+                if not contestant.names_allocator:
+                    row["allocations"] = None
+    elif not contestant.callgrind:
+        rig.telling = True
+        with running(rig, contestant):
+            for column in columns:
+                figures[column.name]["itself"] = by_itself(rig, contestant, column, options)
+        rig.telling = False
+    return figures
+
+
+def cell(kind, row):
+    """What a table says of one contestant at one column."""
+    if kind == "syscalls":
+        calls = row.get("syscalls")
+        return f"{calls['per_request']:.2f}{' (strace)' if calls['with'] == 'strace' else ''}" if calls else "–"
+    if kind == "instructions":
+        return f"{row['instructions']['worker']:,.0f}" if "instructions" in row else "–"
+    counts = row.get("instructions") or row.get("itself")
+    return f"{counts['allocations']:.1f}" if counts and counts["allocations"] is not None else "–"
 
 
 def markdown(result):
     settings = result["settings"]
-    yield f"{result['machine']['cpu']}; {result['when']}, keygate {result['revision'] or 'uncommitted'}."
-    yield (f"Instructions: callgrind, slope over {settings['requests']} requests of one connection. System calls: "
+    yield report.headline(result)
+    yield (f"Instructions and allocations: slope over {settings['requests']} requests of one connection. System calls: "
            f"{settings['connections']} connections.")
-    for scenario, heading in report.SCENARIOS.items():
-        rows = [(name, of[scenario]) for name, of in result["figures"].items() if scenario in of]
-        if not rows:
-            continue
-        base = dict(rows).get(report.BASE[scenario], {}).get("instructions")
-        yield f"\n| {heading} | user instructions, worker | to bare pingora | all threads | system calls |"
-        yield "|---|---|---|---|---|"
-        for name, row in rows:
-            count, calls = row.get("instructions"), row.get("syscalls")
-            ratio = f"{count['worker'] / base['worker']:.2f}" if count and base else "–"
-            cells = [f"{count['worker']:,.0f}", ratio, f"{count['all_threads']:,.0f}"] if count else ["–"] * 3
-            how = " (strace)" if calls and calls["with"] == "strace" else ""
-            cells.append(f"{calls['per_request']:.2f}{how}" if calls else "–")
-            yield f"| {result['contestants'][name]['label']} | " + " | ".join(cells) + " |"
+    yield from (f"Without {name}: {why}." for name, why in result["absent"].items())
+    columns = [column for column in COLUMNS if any(column.name in rows for rows in result["figures"].values())]
+    headings = {"instructions": "user instructions", "allocations": "allocations", "syscalls": "system calls"}
+    for kind in KINDS:
+        yield ""
+        yield from report.matrix(headings[kind], result, columns, lambda name, column: cell(
+            kind, result["figures"][name].get(column.name, {})))
 
 
 def main():
     options = arguments()
-    contestants, absent = choose(options)
-    count_instructions = options.skip != "instructions" and bool(find("valgrind"))
-    if options.skip != "instructions" and not count_instructions:
+    names, absent, asked = choose(options)
+    if options.skip != "callgrind" and not find("valgrind"):
         note("valgrind is missing: no instructions are counted")
-    figures = {}
-    with Rig(parent=options.dir, proxy_cpu=options.proxy_cpu, load_cpu=options.load_cpu, keep=options.keep) as rig:
+    result = about(options, absent, ("requests", "repeats", "seconds", "connections", "keys"))
+    result["figures"] = {}
+    began = time.monotonic()
+    with Rig(parent=options.dir, keep=options.keep) as rig:
         rig.start_upstream()
-        prepare_keys(rig, contestants, options, options.keys)
-        for contestant in contestants:
-            for scenario in (one for one in options.scenarios.split(",") if one in contestant.scenarios):
-                row = figures.setdefault(contestant.name, {}).setdefault(scenario, {})
-                if options.skip != "syscalls":
-                    row["syscalls"] = system_calls(rig, contestant, scenario, options)
-                if count_instructions:
-                    row["instructions"] = instructions(rig, contestant, scenario, options)
-                note(f"{contestant.name}, {scenario}: " + ", ".join(
-                    f"{what} {figure:.2f}" for part in row.values() if part for what, figure in part.items()
-                    if isinstance(figure, float)))
-    result = {
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": revision(),
-        "machine": machine(),
-        "settings": {name: getattr(options, name)
-                     for name in ("requests", "repeats", "seconds", "connections", "keys", "idle")},
-        "contestants": {one.name: {"label": one.label()} for one in contestants},
-        "absent": absent,
-        "figures": figures,
-    }
-    path = report.save(result, "instructions")
-    print("\n".join(markdown(result)))
-    note(f"written to {path}")
+        prepare_keys(rig, options, names, asked)
+        for workers in sorted({column.workers for column in asked}):
+            group = [column for column in asked if column.workers == workers]
+            rig.give_workers(workers)
+            for contestant in configured(options, names, group):
+                rows = figures_of(rig, contestant, group, options)
+                result["contestants"].setdefault(contestant.name, {"label": contestant.label()})
+                result["figures"].setdefault(contestant.name, {}).update(rows)
+                note(f"{contestant.tag}, {time.monotonic() - began:.0f} s: " + "; ".join(
+                    f"{column} " + " ".join(cell(kind, row) for kind in KINDS) for column, row in rows.items()))
+    report.save(result, "\n".join(markdown(result)), options.out)
     return 0
 
 

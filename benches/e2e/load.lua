@@ -1,18 +1,29 @@
--- What wrk sends, and how it reports: one GET after the other, X-API-Key taking each value of a file in turn.
+-- What wrk sends, and how it reports: one request after the other, X-API-Key taking each value of a file in turn.
 --
--- Used by run.py and instructions.py: wrk ... -s load.lua URL -- FILE. An empty line in FILE is a request
--- without the header. All requests are built before the load starts; per request only an index moves.
+-- Used by run.py and instructions.py: wrk ... -s load.lua URL -- KEYS METHOD BODY FIELDS. An empty line in the file
+-- KEYS is a request without the header. BODY: bytes of it, 0 for none. FIELDS: a file of "Name: value" lines that each
+-- request has too. All requests are built before the load starts; per request only an index moves.
 
 local requests, count, at = {}, 0, 0
 
 function init(args)
+  local method, size = args[2], tonumber(args[3])
+  local body = size > 0 and string.rep("x", size) or nil
+  local fields = {}
+  for line in io.lines(args[4]) do
+    local name, value = line:match("^(.-): (.*)$")
+    fields[name] = value
+  end
   for key in io.lines(args[1]) do
     local headers = {}
+    for name, value in pairs(fields) do
+      headers[name] = value
+    end
     if key ~= "" then
       headers["X-API-Key"] = key
     end
     count = count + 1
-    requests[count] = wrk.format("GET", wrk.path, headers)
+    requests[count] = wrk.format(method, wrk.path, headers, body)
   end
 end
 

@@ -1,8 +1,8 @@
 //! Fills a store for the benches: makes many API keys with keygate's own library, in one process.
 //!
-//! `make_keys CONFIG COUNT` makes READONLY keys in the store of a configuration that `keygate init` has prepared
-//! and prints one line a key, `<id> <encoded key>`, to standard output. Started by `run.py` and `instructions.py`
-//! before a gateway runs on that store; never for a store that anybody uses.
+//! `make_keys CONFIG COUNT [NAME]` makes ADMIN keys, `<NAME>-0000000` and on, in the store of a configuration that
+//! `keygate init` has prepared, and prints one line a key, `<id> <encoded key>`, to standard output. Started by
+//! `run.py` and `instructions.py` before a gateway runs on that store; never for a store that anybody uses.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -20,9 +20,10 @@ use keygate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: make_keys CONFIG COUNT";
+    let usage = "usage: make_keys CONFIG COUNT [NAME]";
     let mut arguments = std::env::args().skip(1);
     let (file, count) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?.parse::<u32>()?);
+    let prefix = arguments.next().unwrap_or_else(|| "bench".to_owned());
 
     let config = config::load(Path::new(&file))?;
     let StoreLocation::Sqlite(path) = &config.store.location;
@@ -40,9 +41,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for number in 0..count {
         let new = NewApiKey {
-            name: format!("bench-{number:07}").parse()?,
+            name: format!("{prefix}-{number:07}").parse()?,
             description: String::new(),
-            role: Role::ReadOnly,
+            role: Role::Admin,
             policy: Policy::default(),
         };
         let issued = lifecycle.create(new, None, &actor).await?;

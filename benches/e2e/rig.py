@@ -1,6 +1,6 @@
 """What the benches stand on: a temporary directory, processes that end with it, ports, CPU accounts, keys, load.
 
-No proxy is known here (contestants.py) and nothing is judged (run.py, instructions.py). Everything listens on
+No proxy is known here (contestants.py, peers.py) and nothing is judged (run.py, instructions.py). Everything listens on
 loopback; every wait has an end; only processes that were started here are ever signalled.
 """
 
@@ -20,16 +20,22 @@ import sys
 import tempfile
 import time
 
+from columns import UPLOAD_PATH
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
+NGINX_MODULES = pathlib.Path("/usr/lib/nginx/modules")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # What the upstream answers: 102 bytes.
 BODY = '{"id":42,"name":"widget","colour":"blue","stock":1700,"tags":["small","light"],"updated":"2026-01-31"}'
-# The path of the load, and one whose answer tells what the upstream was sent.
-PATH = "/v1/things/42"
+# Where the answer tells what the upstream was sent.
 SEEN_PATH = "/seen"
+SEEN = {"id": "x_keygate_key_id", "key": "x_api_key", "authorization": "authorization",
+        "first": "user_agent", "last": "sec_fetch_dest"}
+# What lets the upstream read bodies to their end before it answers.
+LUA_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
 
 class BenchError(Exception):
@@ -39,6 +45,11 @@ class BenchError(Exception):
 def find(program):
     """The path of a program, daemons' directories included; None if it is not there."""
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def missing_lua():
+    """The modules of nginx that are not there."""
+    return [module for module in LUA_MODULES if not (NGINX_MODULES / module).exists()]
 
 
 def note(text):
@@ -63,29 +74,29 @@ class Key:
         return None
 
 
-def made_up_keys(count):
+def made_up_keys(count, version):
     """Keys of keygate's form with a shared secret of their own, for runs without keygate: (secret, keys)."""
     letters = string.digits + string.ascii_letters
     draw = lambda alphabet, n: "".join(secrets.choice(alphabet) for _ in range(n))
-    secret = "kgs_1_" + draw(letters, 43)
+    secret = f"kgs_{version}_" + draw(letters, 43)
     keys = []
     for _ in range(count):
         key_id = draw(string.digits + string.ascii_lowercase, 12)
-        signed = f"kg_1_{key_id}_{draw(letters, 43)}"
+        signed = f"kg_{version}_{key_id}_{draw(letters, 43)}"
         mac = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).hexdigest()[:40]
         keys.append(Key(key_id, f"{signed}_{mac}"))
     return secret, keys
 
 
 class Process:
-    """A child in a process group of its own, on one CPU, with its output in a file."""
+    """A child in a process group of its own, on some CPUs, with its output in a file."""
 
-    def __init__(self, rig, name, argv, *, cpu, stdout=None, cwd=None):
+    def __init__(self, rig, name, argv, *, cpus, stdout=None, cwd=None):
         self.name = name
         self.log = rig.dir / f"{name}.log"
 
         def before_exec():
-            os.sched_setaffinity(0, {cpu})
+            os.sched_setaffinity(0, cpus)
             if rig.before_exec:
                 rig.before_exec()
 
@@ -163,17 +174,26 @@ class Process:
 class Rig:
     """The temporary directory and all that runs in it; as a context manager it leaves nothing behind."""
 
-    def __init__(self, *, parent=None, proxy_cpu=None, load_cpu=None, keep=False):
-        cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) < 2:
-            note("one CPU only: proxy, load and upstream share it, and the figures say little")
-        self.proxy_cpu = cpus[0] if proxy_cpu is None else proxy_cpu
-        self.load_cpu = cpus[min(1, len(cpus) - 1)] if load_cpu is None else load_cpu
+    def __init__(self, *, parent=None, keep=False):
         self.parent, self.keep = parent, keep
-        self.processes, self.keys, self.shared_secret = [], [], None
-        # How instructions.py has proxies started: words before the command, a call between fork and exec, and nginx
-        # without its master.
-        self.wrapper, self.before_exec, self.single_process = [], None, False
+        self.processes, self.keys, self.stale_keys, self.shared_secret = [], [], [], None
+        self.upstream = None
+        # How instructions.py has proxies started: words before the command, a call between fork and exec, nginx without
+        # its master, and what Caddy tells of itself.
+        self.wrapper, self.before_exec, self.single_process, self.telling = [], None, False, False
+        self.give_workers(1)
+
+    def give_workers(self, workers):
+        """Says who runs where, from now on: each worker of a proxy on a CPU, load and upstream on another if there is
+        one, else on all."""
+        cpus = sorted(os.sched_getaffinity(0))
+        self.shared = len(cpus) <= workers
+        self.proxy_cpus = set(cpus[:workers])
+        self.load_cpus = set(cpus) if self.shared else {cpus[-1]}
+        if self.shared:
+            note(f"{len(cpus)} CPUs: load and upstream share them with proxies of {workers} workers")
+        for pid in self.upstream.family() if self.upstream else ():
+            os.sched_setaffinity(pid, self.load_cpus)
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
@@ -201,66 +221,81 @@ class Rig:
         return path
 
     def cpu_in_use(self):
-        """Seconds that the proxies' CPU was not idle so far, whoever used it."""
+        """Seconds that the proxies' CPUs were not idle so far, whoever used them."""
+        total = 0
         for line in pathlib.Path("/proc/stat").read_text().splitlines():
-            if line.startswith(f"cpu{self.proxy_cpu} "):
-                user, nice, system, _idle, _iowait, *rest = (int(word) for word in line.split()[1:9])
-                return (user + nice + system + sum(rest)) / TICKS
-        return 0.0
+            name, *words = line.split()
+            if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in self.proxy_cpus:
+                user, nice, system, _idle, _iowait, *rest = (int(word) for word in words[:8])
+                total += user + nice + system + sum(rest)
+        return total / TICKS
 
-    def run(self, argv, timeout, **options):
-        """A command that must succeed; returns its standard output."""
+    def run(self, argv, timeout, statuses=(0,), **options):
+        """A command that must end with one of these; returns its standard output."""
         done = subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=timeout, **options)
-        if done.returncode != 0:
+        if done.returncode not in statuses:
             raise BenchError(f"{argv[0]} exited with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
         return done.stdout
 
     def start_upstream(self):
-        """nginx that answers by itself. It is on the load's CPU and costs each contestant the same."""
+        """nginx that answers by itself. It is not on the proxies' CPU and costs each contestant the same."""
         nginx = find("nginx")
         if nginx is None:
             raise BenchError("nginx, which is the upstream, is missing: run benches/e2e/prepare.sh")
         self.upstream_port = self.free_port()
         user = "user root;" if os.geteuid() == 0 else ""
+        load = uploads = ""
+        if not missing_lua():
+            load = nginx_modules(LUA_MODULES)
+            # Without Lua nginx would answer first and read the body afterwards.
+            take = ('ngx.req.read_body() local body = ngx.req.get_body_data() '
+                    'if not body or #body ~= tonumber(ngx.var.http_content_length or -1) '
+                    'and not ngx.var.http_transfer_encoding then return ngx.exit(422) end '
+                    f"local answer = '{BODY}' ngx.header.content_length = #answer ngx.print(answer)")
+            uploads = f"location = {UPLOAD_PATH} {{ content_by_lua_block {{ {take} }} }}"
+        said = ";".join(f"{name}=$http_{field}" for name, field in SEEN.items())
         conf = self.write("upstream/nginx.conf", f"""
+            {load}
             daemon off; worker_processes 1; pid nginx.pid; error_log stderr crit; {user}
             events {{ worker_connections 4096; }}
             http {{
                 access_log off; default_type application/json; {nginx_temporary_paths()}
-                keepalive_timeout 1h; keepalive_requests 1000000000; tcp_nodelay on;
+                keepalive_timeout 1h; keepalive_requests 1000000000; tcp_nodelay on; client_body_buffer_size 128k;
                 server {{
                     listen 127.0.0.1:{self.upstream_port} backlog=4096;
                     location / {{ return 200 '{BODY}'; }}
-                    location = {SEEN_PATH} {{
-                        return 200 'id=$http_x_keygate_key_id;key=$http_x_api_key;authorization=$http_authorization\n';
-                    }}
+                    location = {SEEN_PATH} {{ return 200 '{said}\n'; }}
+                    {uploads}
                 }}
             }}""")
         self.upstream = Process(self, "upstream", [nginx, "-p", conf.parent, "-e", "stderr", "-c", conf],
-                                cpu=self.load_cpu)
+                                cpus=self.load_cpus)
         self.upstream.wait_for_port(self.upstream_port, 10)
 
-    def write_key_files(self):
-        """One header value a line, as load.lua reads them."""
-        self.key_files = {
-            "admitted": self.write("load-admitted", "".join(f"{key.encoded}\n" for key in self.keys)),
-            "missing": self.write("load-missing", "\n"),
-            "forged": self.write("load-forged", "".join(f"{key.forged()}\n" for key in self.keys)),
-        }
+    def write_load_files(self, columns):
+        """What load.lua reads: for each column one header value a line, and its fields."""
+        for column in columns:
+            self.write(f"load-{column.name}", "".join(f"{value or ''}\n" for value in column.values(self)))
+            self.write(f"fields-{column.name}", "".join(f"{name}: {value}\n" for name, value in column.fields))
 
-    def load(self, port, scenario, *, seconds, connections, prefix=()):
+    def load(self, port, column, *, seconds, connections, prefix=()):
         """Runs wrk; returns load.lua's figures. `seconds` must be whole."""
         wrk = find("wrk")
         if wrk is None:
             raise BenchError("wrk is missing: run benches/e2e/prepare.sh")
         argv = [*prefix, wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", HERE / "load.lua",
-                f"http://127.0.0.1:{port}{PATH}", "--", self.key_files[scenario]]
-        out = self.run(argv, seconds + 30, preexec_fn=lambda: os.sched_setaffinity(0, {self.load_cpu}))
+                f"http://127.0.0.1:{port}{column.path}", "--", self.dir / f"load-{column.name}", column.method,
+                column.body, self.dir / f"fields-{column.name}"]
+        out = self.run(argv, seconds + 30, preexec_fn=lambda: os.sched_setaffinity(0, self.load_cpus))
         for line in out.splitlines():
             if line.startswith("wrk-json "):
                 return json.loads(line.removeprefix("wrk-json "))
         raise BenchError(f"wrk said nothing that can be read:\n{out[-2000:]}")
+
+
+def nginx_modules(names):
+    return " ".join(f"load_module {NGINX_MODULES / name};" for name in names)
 
 
 def nginx_temporary_paths():

@@ -1,24 +1,21 @@
-//! The data plane's sockets and threads: pingora's listening service on pingora's runtime, without its `Server`.
+//! The data plane's sockets and threads: pingora's runtime and streams, without its `Server` and its listeners.
 //!
-//! We bind ourselves, so that a busy port is an error with a name, and listen when everything is ready; we end it
-//! ourselves, when nothing is in flight.
+//! We bind ourselves, so that a busy port is an error with a name, listen when everything is ready and accept ourselves
+//! (`accept`); we end it ourselves, when nothing is in flight.
 
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{Fds, ListenFds};
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
-use pingora_runtime::Runtime;
+use pingora_runtime::{BlockingPoolOpts, NoStealRuntime, RuntimeOpts};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
+use crate::app::accept::{Workers, accept, listen};
+use crate::app::until;
 use crate::config::resolved::Config;
 use crate::proxy::connection::Front;
 use crate::proxy::gateway::{self, Gateway};
@@ -27,6 +24,9 @@ use crate::proxy::keep;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Bytes that the kernel takes before it has sent what it was given earlier. What a client does not read is noticed while
+/// it is this much, and the kernel holds no more for it; without a bound that is megabytes.
+const UNSENT: u32 = 128 * 1024;
 /// For pingora's threads to let go of what they were doing, after everything was answered.
 const END: Duration = Duration::from_secs(1);
 
@@ -47,6 +47,9 @@ fn bind_one(address: SocketAddr) -> std::io::Result<Bound> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    // Every connection inherits these two.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Bound { socket, address })
@@ -54,8 +57,8 @@ fn bind_one(address: SocketAddr) -> std::io::Result<Bound> {
 
 /// The running data plane.
 pub(super) struct DataPlane {
-    runtime: Runtime,
-    shutdown: watch::Sender<bool>,
+    runtime: NoStealRuntime,
+    stop: watch::Sender<bool>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -77,27 +80,36 @@ pub(super) fn start(config: &Config, gateway: &Arc<Gateway>, sockets: Vec<Bound>
     });
     let mut general = HttpProxy::new(General::new(Arc::clone(gateway)), conf);
     general.handle_init_modules();
-    let mut service = Service::new("data plane".to_owned(), Front::new(Arc::clone(gateway), Arc::new(general)));
-    let mut fds = Fds::new();
-    let mut addresses = Vec::with_capacity(sockets.len());
-    for Bound { socket, address } in sockets {
+    let front = Arc::new(Front::new(Arc::clone(gateway), Arc::new(general)));
+    let addresses: Vec<_> = sockets.iter().map(|bound| bound.address).collect();
+    for Bound { socket, address } in &sockets {
         socket.listen(BACKLOG).with_context(|| format!("cannot listen on {address}"))?;
-        // Under its name, pingora finds the socket instead of binding one.
-        // Both lanes bring buffers of their own; pingora's would take 64 KiB of each idle connection.
-        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered()));
-        fds.add(address.to_string(), socket.into_raw_fd());
-        addresses.push(address);
     }
-    let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
-    let (shutdown, watch) = watch::channel(false);
-    let runtime = Runtime::new_no_steal(threads, "data-plane");
-    if let Runtime::NoSteal(pools) = &runtime {
-        for thread in 0..threads {
-            pools.get_runtime_at(thread).spawn(keep::house(Arc::clone(gateway)));
+    let runtime = NoStealRuntime::new(threads, "data-plane", BlockingPoolOpts::default(), RuntimeOpts::default());
+    let handles: Vec<_> = (0..threads).map(|thread| runtime.get_runtime_at(thread).clone()).collect();
+    for handle in &handles {
+        handle.spawn(keep::house(Arc::clone(gateway)));
+    }
+    let (stop, stopped) = watch::channel(false);
+    let workers = Arc::new(Workers::new(&handles, &front));
+    let errors = &gateway.telemetry.metrics.accept_errors;
+    let mut accepting = Vec::with_capacity(sockets.len());
+    for (Bound { socket, .. }, thread) in sockets.into_iter().zip(handles.iter().cycle()) {
+        let listener = {
+            let _thread = thread.enter();
+            listen(socket.into()).context("cannot wait for connections")?
+        };
+        let stopped = until(stopped.clone());
+        accepting.push(thread.spawn(accept(listener, Arc::clone(&workers), errors.clone(), stopped)));
+    }
+    runtime.get_runtime().spawn(async move {
+        for accepting in accepting {
+            // A panic was logged.
+            let _ = accepting.await;
         }
-    }
-    runtime.get_handle().spawn(async move { service.start_service(Some(fds), watch, 1).await });
-    Ok(DataPlane { runtime, shutdown, addresses })
+        front.cleanup().await;
+    });
+    Ok(DataPlane { runtime, stop, addresses })
 }
 
 impl DataPlane {
@@ -106,9 +118,9 @@ impl DataPlane {
         &self.addresses
     }
 
-    /// Closes the listeners and idle connections; requests go on.
+    /// Closes the listeners; what was accepted goes on.
     pub(super) fn stop_accepting(&self) {
-        self.shutdown.send_replace(true);
+        self.stop.send_replace(true);
     }
 
     /// Ends the threads.
@@ -124,6 +136,8 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::clock::{BootTime, Clock, SystemClock, WallTime};
     use crate::entropy::SystemEntropy;
@@ -132,6 +146,7 @@ mod tests {
     use crate::metrics::{Metrics, Registry, names};
     use crate::proxy::gateway::Live;
     use crate::proxy::reject::Rejection;
+    use crate::proxy::socket::Socket;
     use crate::proxy::telemetry::Telemetry;
 
     /// Panics once when asked, in the middle of whatever request asks for the time.
@@ -151,6 +166,9 @@ mod tests {
             SystemClock.wall_coarse()
         }
     }
+
+    /// Bytes that a connection's future may take: with what is around it, an idle connection takes less than 4 KiB.
+    const CONNECTION: usize = 2560;
 
     const CONFIG: &str = r#"
         [server]
@@ -182,6 +200,11 @@ mod tests {
         Arc::new(Gateway::new(keyring, Arc::new(LeaseGate::closed()), clock.clone(), live, telemetry, 1))
     }
 
+    fn front(gateway: &Arc<Gateway>) -> Arc<Front> {
+        let general = HttpProxy::new(General::new(Arc::clone(gateway)), Arc::default());
+        Arc::new(Front::new(Arc::clone(gateway), Arc::new(general)))
+    }
+
     /// The answer's first line; empty when the connection ends without one.
     fn ask(connection: &mut TcpStream) -> String {
         connection.write_all(b"HEAD / HTTP/1.1\r\nHost: api\r\n\r\n").unwrap();
@@ -211,5 +234,52 @@ mod tests {
         assert_eq!(ask(&mut connect()), "HTTP/1.1 401 Unauthorized");
         data_plane.end();
         assert_eq!(gateway.open_connections(), 0, "what a panic ends is counted as ended");
+    }
+
+    #[test]
+    fn each_thread_has_as_many_connections_as_the_other_and_keeps_no_more_when_they_are_gone() {
+        let config = crate::config::parse(CONFIG, Path::new("keygate.toml")).unwrap();
+        let gateway = gateway(&config, &Arc::new(Bomb(AtomicBool::new(false))));
+        let threads = NoStealRuntime::new(2, "test", BlockingPoolOpts::default(), RuntimeOpts::default());
+        let handles = [0, 1].map(|thread| threads.get_runtime_at(thread).clone());
+        let workers = Arc::new(Workers::new(&handles, &front(&gateway)));
+        let socket = bind_one("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.socket.listen(BACKLOG).unwrap();
+        let listener = {
+            let _thread = handles[0].enter();
+            listen(socket.socket.into()).unwrap()
+        };
+        let (stop, stopped) = watch::channel(false);
+        let errors = gateway.telemetry.metrics.accept_errors.clone();
+        let accepting = handles[0].spawn(accept(listener, Arc::clone(&workers), errors, until(stopped)));
+        let mut clients: Vec<_> = (0..10).map(|_| TcpStream::connect(socket.address).unwrap()).collect();
+        for client in &mut clients {
+            assert_eq!(ask(client), "HTTP/1.1 401 Unauthorized");
+        }
+        assert_eq!(workers.shares(), [5, 5]);
+        drop(clients);
+        while workers.shares() != [0, 0] {
+            std::thread::yield_now();
+        }
+        // Connected before it stopped: it is served.
+        let mut last = TcpStream::connect(socket.address).unwrap();
+        stop.send_replace(true);
+        assert_eq!(ask(&mut last), "HTTP/1.1 401 Unauthorized");
+        handles[0].block_on(accepting).unwrap();
+        assert!(TcpStream::connect(socket.address).is_err(), "nobody listens any more");
+        threads.shutdown_timeout(END);
+    }
+
+    #[tokio::test]
+    async fn a_connection_takes_little_memory() {
+        let config = crate::config::parse(CONFIG, Path::new("keygate.toml")).unwrap();
+        let gateway = gateway(&config, &Arc::new(Bomb(AtomicBool::new(false))));
+        let front = front(&gateway);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let connection = front.serve(Box::new(Socket::new(socket)), peer.ip());
+        // Most of what ten thousand idle connections hold is ten thousand of these.
+        assert!(size_of_val(&connection) <= CONNECTION, "{}", size_of_val(&connection));
     }
 }

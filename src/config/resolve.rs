@@ -72,7 +72,7 @@ fn server(raw: &file::Server, directory: &Path, report: &mut Report<'_>) -> Serv
             .filter_map(|given| network(report, "server.trusted_proxies", given))
             .collect(),
         run_dir: directory.join(run_dir.map_or("run", |given| given.get_ref())),
-        express_lane: raw.express_lane.unwrap_or(false),
+        express_lane: raw.express_lane.unwrap_or(true),
         drain_timeout: duration(
             report,
             "server.drain_timeout",

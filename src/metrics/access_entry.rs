@@ -40,7 +40,7 @@ pub struct Entry<'a> {
     pub route: Option<&'a str>,
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
-    /// The server that answered, as the configuration has it.
+    /// The address of the server that was asked last.
     pub server: Option<&'a str>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
@@ -187,7 +187,13 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
                 if at > 0 {
                     out.push(b'.');
                 }
-                decimal(out, u64::from(octet));
+                if octet >= 100 {
+                    out.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    out.push(b'0' + octet / 10 % 10);
+                }
+                out.push(b'0' + octet % 10);
             }
         }
         IpAddr::V6(v6) => {

@@ -5,6 +5,7 @@
 //! | `names` | every metric once: name, help, labels |
 //! | `registry` | [`Metrics`]: the handles of everything that is not per route or upstream |
 //! | `series` | [`RequestMetrics`], [`UpstreamMetrics`], [`ServerHealth`]: handles that live as long as the routing **HOT** |
+//! | `durations` | their histograms **HOT** |
 //! | `process` | figures of the process, read from `/proc/self` |
 //! | `server` | the listener of `/metrics`, `/healthz` and `/readyz` |
 //! | `access_entry` | one line of the access log **HOT** |
@@ -51,6 +52,7 @@ macro_rules! words {
 pub mod access_entry;
 pub mod access_log;
 mod access_text;
+mod durations;
 pub mod names;
 mod process;
 pub mod program_log;
@@ -214,6 +216,18 @@ words! {
         Protocol = "protocol",
         /// Anything else.
         Other = "other",
+    }
+}
+
+words! {
+    /// Why a kept connection to a server was let go unused.
+    IdleDropped {
+        /// It was kept for as long as it may be.
+        Idle = "idle",
+        /// The server closed it.
+        Closed = "closed",
+        /// The server sent something that nobody had asked for.
+        Dirty = "dirty",
     }
 }
 

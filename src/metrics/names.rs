@@ -2,6 +2,8 @@
 //! file, and a test holds the two equal. No values and no handles here; `registry`, `series` and `process` make
 //! those from these declarations.
 
+use std::time::Duration;
+
 use pingora_prometheus::prometheus::Opts;
 
 /// The kinds of metric in use.
@@ -80,10 +82,18 @@ families! {
         "Attempts at an upstream that ended without a complete response.";
     UPSTREAM_RETRIES: Counter "keygate_upstream_retries_total" ["upstream"]
         "Requests that were sent a second time because the first attempt failed.";
+    UPSTREAM_CONNECTS: Counter "keygate_upstream_connects_total" ["upstream"]
+        "Connections to servers that were made for requests in the express lane.";
+    UPSTREAM_IDLE_CONNECTIONS: Gauge "keygate_upstream_idle_connections" ["upstream"]
+        "Connections to servers that are kept for later requests in the express lane; looked at once a second.";
+    UPSTREAM_IDLE_DROPPED: Counter "keygate_upstream_idle_dropped_total" ["upstream", "kind"]
+        "Kept connections that were let go unused.";
     UPSTREAM_SERVER_HEALTHY: Gauge "keygate_upstream_server_healthy" ["upstream", "server"]
         "1 while the server takes requests, 0 while health checks keep it out.";
     CONNECTIONS: Gauge "keygate_connections" []
         "Open client connections.";
+    ACCEPT_ERRORS: Counter "keygate_accept_errors_total" []
+        "Connections that could not be accepted: file descriptors or memory ran out.";
     REQUESTS_IN_FLIGHT: Gauge "keygate_requests_in_flight" []
         "Requests whose response is not complete.";
     API_KEYS: Gauge "keygate_api_keys" ["role", "state"]
@@ -140,10 +150,26 @@ pub const NO_ROUTE: &str = "none";
 /// The value of `route` for requests to the endpoints of the token exchange.
 pub const TOKEN_EXCHANGE: &str = "token_exchange";
 
-/// Upper bounds in seconds of the buckets of request and upstream times: 100 µs to 1 minute.
-pub const LATENCY_BUCKETS: &[f64] = &[
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    60.0,
+/// Upper bounds of the buckets of request and upstream times: 100 µs to 1 minute.
+pub const LATENCY_BUCKETS: &[Duration] = &[
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
 ];
 
 /// Upper bounds in seconds of the buckets of revocation times: 100 µs to 30 s, the default length of a lease.
@@ -158,8 +184,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::{
-        Alarm, CutReason, Decision, ExchangeOutcome, LaneReason, LoginOutcome, MethodClass, ReloadResult, StatusClass,
-        StoreOperation, UpstreamFailure,
+        Alarm, CutReason, Decision, ExchangeOutcome, IdleDropped, LaneReason, LoginOutcome, MethodClass, ReloadResult,
+        StatusClass, StoreOperation, UpstreamFailure,
     };
 
     const BEGIN: &str = "<!-- begin: made from src/metrics/names.rs -->\n";
@@ -205,9 +231,11 @@ mod tests {
             (
                 "kind",
                 format!(
-                    "of `{}`: {}; of `{}`: {}",
+                    "of `{}`: {}; of `{}`: {}; of `{}`: {}",
                     UPSTREAM_FAILURES.name,
                     values!(UpstreamFailure),
+                    UPSTREAM_IDLE_DROPPED.name,
+                    values!(IdleDropped),
                     ALARMS.name,
                     values!(Alarm)
                 ),
@@ -274,8 +302,6 @@ mod tests {
             assert_eq!(f.name.ends_with("_total"), f.kind == Kind::Counter, "{}", f.name);
             assert!(f.help.ends_with('.') && !f.help.contains(['|', '\n']), "{}", f.name);
         }
-        for buckets in [LATENCY_BUCKETS, REVOCATION_BUCKETS] {
-            assert!(buckets.is_sorted(), "{buckets:?}");
-        }
+        assert!(LATENCY_BUCKETS.is_sorted() && REVOCATION_BUCKETS.is_sorted());
     }
 }

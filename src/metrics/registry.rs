@@ -42,6 +42,8 @@ const ROLES: [Role; 2] = [Role::ReadOnly, Role::Admin];
 pub struct Metrics {
     /// Open client connections; hold with [`Held`].
     pub connections: IntGauge,
+    /// Connections that could not be accepted.
+    pub accept_errors: IntCounter,
     /// Requests whose response is not complete; hold with [`Held`].
     pub requests_in_flight: IntGauge,
     /// Version of the current shared secret.
@@ -96,6 +98,7 @@ impl Metrics {
             .collect();
         Ok(Self {
             connections: gauge(registry, &names::CONNECTIONS)?,
+            accept_errors: counter(registry, &names::ACCEPT_ERRORS)?,
             requests_in_flight: gauge(registry, &names::REQUESTS_IN_FLIGHT)?,
             shared_secret_version: gauge(registry, &names::SHARED_SECRET_VERSION)?,
             keyring_revision: gauge(registry, &names::KEYRING_REVISION)?,
@@ -123,7 +126,14 @@ impl Metrics {
             routes: registered(registry, Live::new(&[names::REQUESTS, names::REQUEST_DURATION])?)?,
             upstreams: registered(
                 registry,
-                Live::new(&[names::UPSTREAM_DURATION, names::UPSTREAM_FAILURES, names::UPSTREAM_RETRIES])?,
+                Live::new(&[
+                    names::UPSTREAM_DURATION,
+                    names::UPSTREAM_FAILURES,
+                    names::UPSTREAM_RETRIES,
+                    names::UPSTREAM_CONNECTS,
+                    names::UPSTREAM_IDLE_CONNECTIONS,
+                    names::UPSTREAM_IDLE_DROPPED,
+                ])?,
             )?,
             servers: registered(registry, Live::new(&[names::UPSTREAM_SERVER_HEALTHY])?)?,
         })
@@ -231,18 +241,18 @@ fn count(counters: &[IntCounter], at: usize) {
 
 /// One more in a gauge, for as long as this lives, however its owner ends.
 #[derive(Debug)]
-pub struct Held(IntGauge);
+pub struct Held<'g>(&'g IntGauge);
 
-impl Held {
+impl<'g> Held<'g> {
     /// Adds one.
     #[must_use]
-    pub fn new(gauge: &IntGauge) -> Self {
+    pub fn new(gauge: &'g IntGauge) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self(gauge)
     }
 }
 
-impl Drop for Held {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

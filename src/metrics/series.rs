@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use pingora_prometheus::prometheus::core::{Collector, Desc, Describer};
 use pingora_prometheus::prometheus::proto::MetricFamily;
-use pingora_prometheus::prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts};
+use pingora_prometheus::prometheus::{IntCounter, IntGauge, Opts};
 
+use super::durations::Durations;
 use super::names::{self, Family};
 use super::registry::Result;
-use super::{Decision, MethodClass, StatusClass, UpstreamFailure};
+use super::{Decision, IdleDropped, MethodClass, StatusClass, UpstreamFailure};
 
 /// Something with figures of its own.
 pub(super) trait Series: Send + Sync {
@@ -93,12 +94,12 @@ const COMBINATIONS: usize = MethodClass::COUNT * Decision::COUNT * StatusClass::
 pub struct RequestMetrics {
     route: String,
     counts: [AtomicU64; COMBINATIONS],
-    duration: Histogram,
+    duration: Durations,
 }
 
 impl RequestMetrics {
     pub(super) fn new(route: &str) -> Result<Self> {
-        let duration = histogram(&names::REQUEST_DURATION, &[route])?;
+        let duration = Durations::new(labelled(&names::REQUEST_DURATION, &[route]))?;
         Ok(Self { route: route.to_owned(), counts: [const { AtomicU64::new(0) }; COMBINATIONS], duration })
     }
 
@@ -114,7 +115,7 @@ impl RequestMetrics {
         if let Some(count) = self.counts.get(place(method, decision, status)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.duration.observe(took.as_secs_f64());
+        self.duration.observe(took);
     }
 }
 
@@ -157,29 +158,33 @@ fn counted(family: &Family, labels: &[&str], count: u64) -> Vec<MetricFamily> {
 /// The figures of one upstream. **HOT**
 #[derive(Debug)]
 pub struct UpstreamMetrics {
-    duration: Histogram,
+    duration: Durations,
     failures: Box<[IntCounter]>,
     retries: IntCounter,
+    connects: IntCounter,
+    idle: IntGauge,
+    idle_dropped: Box<[IntCounter]>,
 }
 
 impl UpstreamMetrics {
     pub(super) fn new(upstream: &str) -> Result<Self> {
-        let mut failures = Vec::new();
-        for kind in UpstreamFailure::ALL {
-            let opts = labelled(&names::UPSTREAM_FAILURES, &[upstream, kind.as_str()]);
-            failures.push(IntCounter::with_opts(opts)?);
-        }
+        let kinds = |family: &Family, kinds: &mut dyn Iterator<Item = &'static str>| {
+            kinds.map(|kind| Ok(IntCounter::with_opts(labelled(family, &[upstream, kind]))?)).collect::<Result<_>>()
+        };
         Ok(Self {
-            duration: histogram(&names::UPSTREAM_DURATION, &[upstream])?,
-            failures: failures.into_boxed_slice(),
+            duration: Durations::new(labelled(&names::UPSTREAM_DURATION, &[upstream]))?,
+            failures: kinds(&names::UPSTREAM_FAILURES, &mut UpstreamFailure::ALL.iter().map(|kind| kind.as_str()))?,
             retries: IntCounter::with_opts(labelled(&names::UPSTREAM_RETRIES, &[upstream]))?,
+            connects: IntCounter::with_opts(labelled(&names::UPSTREAM_CONNECTS, &[upstream]))?,
+            idle: IntGauge::with_opts(labelled(&names::UPSTREAM_IDLE_CONNECTIONS, &[upstream]))?,
+            idle_dropped: kinds(&names::UPSTREAM_IDLE_DROPPED, &mut IdleDropped::ALL.iter().map(|kind| kind.as_str()))?,
         })
     }
 
     /// The head of a response came `took` after a server was chosen.
     #[inline]
     pub fn answered(&self, took: Duration) {
-        self.duration.observe(took.as_secs_f64());
+        self.duration.observe(took);
     }
 
     /// Counts an attempt that failed.
@@ -195,13 +200,31 @@ impl UpstreamMetrics {
     pub fn retried(&self) {
         self.retries.inc();
     }
+
+    /// Counts a connection that was made.
+    pub fn connected(&self) {
+        self.connects.inc();
+    }
+
+    /// How many connections are kept.
+    pub fn idle_are(&self, count: usize) {
+        self.idle.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts kept connections that were let go.
+    pub fn dropped(&self, kind: IdleDropped, count: u64) {
+        if let Some(counter) = self.idle_dropped.get(kind.index()) {
+            counter.inc_by(count);
+        }
+    }
 }
 
 impl Series for UpstreamMetrics {
     fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.duration.collect();
-        families.extend(self.retries.collect());
-        families.extend(self.failures.iter().flat_map(Collector::collect));
+        let counters = [&self.retries, &self.connects].into_iter().chain(&self.failures).chain(&self.idle_dropped);
+        families.extend(counters.flat_map(Collector::collect));
+        families.extend(self.idle.collect());
         families
     }
 }
@@ -233,11 +256,6 @@ impl Series for ServerHealth {
 fn labelled(family: &Family, values: &[&str]) -> Opts {
     debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
     family.labels.iter().zip(values).fold(family.opts(), |opts, (label, value)| opts.const_label(*label, *value))
-}
-
-fn histogram(family: &Family, values: &[&str]) -> Result<Histogram> {
-    let opts = HistogramOpts { common_opts: labelled(family, values), buckets: names::LATENCY_BUCKETS.to_vec() };
-    Ok(Histogram::with_opts(opts)?)
 }
 
 #[cfg(test)]
@@ -322,6 +340,9 @@ mod tests {
         upstream.answered(Duration::from_secs(100));
         upstream.failed(UpstreamFailure::ReadTimeout);
         upstream.retried();
+        upstream.connected();
+        upstream.idle_are(3);
+        upstream.dropped(IdleDropped::Dirty, 2);
         let well = metrics.server("api", "10.0.0.1:80").unwrap();
         let ill = metrics.server("api", "10.0.0.2:80").unwrap();
         ill.set(false);
@@ -332,6 +353,10 @@ mod tests {
             r#"keygate_upstream_failures_total{kind="read_timeout",upstream="api"} 1"#,
             r#"keygate_upstream_failures_total{kind="connect",upstream="api"} 0"#,
             r#"keygate_upstream_retries_total{upstream="api"} 1"#,
+            r#"keygate_upstream_connects_total{upstream="api"} 1"#,
+            r#"keygate_upstream_idle_connections{upstream="api"} 3"#,
+            r#"keygate_upstream_idle_dropped_total{kind="dirty",upstream="api"} 2"#,
+            r#"keygate_upstream_idle_dropped_total{kind="idle",upstream="api"} 0"#,
             r#"keygate_upstream_server_healthy{server="10.0.0.1:80",upstream="api"} 1"#,
             r#"keygate_upstream_server_healthy{server="10.0.0.2:80",upstream="api"} 0"#,
         ] {

@@ -3,20 +3,23 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::metrics::LaneReason;
 use crate::proxy::authorize::{Permit, authorize};
 use crate::proxy::body::Framing;
 use crate::proxy::forward::{self, Identity, To};
-use crate::proxy::gateway::{Connected, Gateway, Live};
+use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::general::Exchange;
-use crate::proxy::head::{self, FIELDS_MAX, Head, HeadLimits, Parsed};
+use crate::proxy::head::{self, FIELDS_MAX, Head, HeadLimits, Parsed, Space};
 use crate::proxy::headers::BASIC_MAX;
-use crate::proxy::reject::Rejection;
+use crate::proxy::reject::{Asker, Rejection};
 use crate::proxy::route::{Route, is_idempotent};
+use crate::proxy::session::{Session, begin};
 use crate::proxy::telemetry::{Refused, Request};
 use crate::proxy::token_exchange::Asked;
+use crate::proxy::waiting::Waits;
 use crate::proxy::wire::Wire;
 use crate::proxy::{lanes, path, request_id};
 
@@ -27,22 +30,21 @@ const USUAL_FIELDS: usize = 101;
 pub(super) enum Step {
     /// Read more.
     More,
-    /// Write the answer that is in the buffer; close afterwards, or not.
-    Answer { close: bool },
+    /// Write the answer that is in the buffer, for as long as `stall` at most; close afterwards, or not.
+    Answer { close: bool, stall: Duration },
     /// It is for the token exchange.
     Ask(Box<Asked>),
     /// It is plain: the forwarded head is in the buffer, and this goes with it.
-    Express(Box<Plain>),
+    Express(Plain),
     /// It is not plain: likewise.
     Forward { exchange: Box<Exchange>, head_length: usize, framing: Framing },
 }
 
-/// A request that was admitted and takes the express lane.
+/// A request that was admitted and takes the express lane. What else is known of it, the session has.
 pub(super) struct Plain {
     pub(super) permit: Permit,
     pub(super) live: Arc<Live>,
     pub(super) route: Arc<Route>,
-    pub(super) request: Request,
     pub(super) framing: Framing,
     pub(super) head_length: usize,
     /// Lengths in the forwarded head, which begins with both.
@@ -53,32 +55,15 @@ pub(super) struct Plain {
     pub(super) close: bool,
 }
 
-/// What lives as long as the connection.
-pub(super) struct Session {
-    pub(super) peer: IpAddr,
-    pub(super) peer_text: String,
-    pub(super) connected: Connected,
-    pub(super) requests: u64,
-    /// When the first byte of the request that is being read was seen.
-    pub(super) began: Option<BootTime>,
-    /// Bytes that were there when a head was last looked for; 0: none was looked for yet.
-    pub(super) seen: usize,
-    /// Length of the head that was refused last.
-    pub(super) head_length: usize,
-    /// The answer or forwarded head that is being written.
-    pub(super) out: Vec<u8>,
-    /// The head of an answer in the express lane.
-    pub(super) answer: Vec<u8>,
-}
-
 impl Gateway {
-    /// Parses and decides on what came so far. Not async: the arrays of a parse are not kept across an await.
+    /// Parses and decides on what came so far. Not async: the arrays of a parse are not kept across an await. **HOT**
     pub(super) fn look(&self, session: &mut Session, wire: &Wire) -> Step {
         let bytes = wire.input.bytes();
         if bytes.is_empty() {
             return Step::More;
         }
         let live = self.live.load();
+        session.waits = Waits::of(&live.limits);
         let seen = std::mem::replace(&mut session.seen, bytes.len());
         // A head that comes in small pieces is parsed when its end has come, not at each piece.
         if seen > 0 && bytes.len() < live.limits.max_header_size && !holds_end(bytes, seen) {
@@ -86,11 +71,10 @@ impl Gateway {
         }
         let limits = HeadLimits { size: live.limits.max_header_size, fields: live.limits.max_headers };
         if limits.fields < USUAL_FIELDS {
-            let mut storage = [httparse::EMPTY_HEADER; USUAL_FIELDS];
-            self.look_at(session, &live, head::parse(bytes, &mut storage, limits))
+            self.look_at(session, &live, head::parse(bytes, &mut Space::<USUAL_FIELDS>::new(), limits))
         } else {
-            let mut storage = vec![httparse::EMPTY_HEADER; FIELDS_MAX + 1];
-            self.look_at(session, &live, head::parse(bytes, &mut storage, limits))
+            let mut space = Box::new(Space::<{ FIELDS_MAX + 1 }>::new());
+            self.look_at(session, &live, head::parse(bytes, &mut *space, limits))
         }
     }
 
@@ -99,7 +83,7 @@ impl Gateway {
             Parsed::Partial => Step::More,
             Parsed::Refused(rejection) => {
                 self.refuse_bare(session, &rejection);
-                Step::Answer { close: true }
+                Step::Answer { close: true, stall: live.limits.write_stall }
             }
             Parsed::Head(head) => self.decide(session, live, &head),
         }
@@ -108,7 +92,7 @@ impl Gateway {
     fn decide(&self, session: &mut Session, live: &Arc<Live>, head: &Head<'_, '_>) -> Step {
         let peer_is_trusted = live.trusts(session.peer);
         let client = forward::client_address(head, session.peer, &live.trusted_proxies);
-        let request = self.request(session, head, client, peer_is_trusted);
+        self.begin(session, head, client, peer_is_trusted);
         if let Some(endpoints) = &live.token_endpoints
             && let Some(endpoint) = endpoints.find(head)
         {
@@ -121,35 +105,35 @@ impl Gateway {
                 head_only: head.method == b"HEAD",
                 close: head.close,
                 method: head.method.into(),
-                request,
+                request: session.request.clone(),
                 live: Arc::clone(live),
             }));
         }
-        let Some(route) = live.routes.find(head.host, head.path) else {
-            let rejection = route_fault(head).unwrap_or(Rejection::NoRoute);
-            return self.refuse(session, live, head, &request, None, None, &rejection);
+        let Some(route) = live.routes.find(head.host_name, head.path) else {
+            let fault = head.path_fault.filter(|_| head.path != b"*");
+            // A path that is no clear one is told so, rather than that nothing is there.
+            return self.refuse(session, live, head, Turned::from(fault.map_or(Rejection::NoRoute, Rejection::Path)));
         };
         let resolved = match check_route(route, head, live) {
             Ok(resolved) => resolved,
-            Err(rejection) => return self.refuse(session, live, head, &request, Some(route), None, &rejection),
+            Err(rejection) => return self.refuse(session, live, head, Turned::at(route, rejection)),
         };
         let mut basic = [0; BASIC_MAX];
         let claims = forward::claims(head, &mut basic);
-        let admission =
-            match authorize(self.authority(live), route, head, resolved.as_deref(), claims.presented, client) {
-                Ok(admission) => admission,
-                Err((rejection, found)) => {
-                    let key = found.map(|found| found.index);
-                    return self.refuse(session, live, head, &request, Some(route), key, &rejection);
-                }
-            };
+        let authority = self.authority(live);
+        let admission = match authorize(authority, route, head, resolved.as_deref(), claims.presented, client) {
+            Ok(admission) => admission,
+            Err((rejection, found)) => {
+                let key = found.map(|found| found.index);
+                return self.refuse(session, live, head, Turned { key, ..Turned::at(route, rejection) });
+            }
+        };
         if let Some(found) = &admission.key {
-            let now = self.clock.wall_coarse();
-            self.keyring.news.admitted(found.index, &found.slot.usage, now, client);
+            self.keyring.news.admitted(found.index, &found.slot.usage, session.request.time, client);
         }
         let identity = Identity {
             key: admission.key.as_ref(),
-            request_id: &request.id,
+            request_id: &session.request.id,
             peer: &session.peer_text,
             peer_is_trusted,
             authorization_is_ours: claims.authorization_is_ours,
@@ -157,14 +141,13 @@ impl Gateway {
         let reason = lanes::reason(head, live.express_lane);
         self.telemetry.metrics.lane(reason);
         let to = if reason == LaneReason::Plain { To::Server } else { To::Pingora };
-        session.out.clear();
+        begin(&mut session.out);
         forward::write_head_to(to, &mut session.out, head, &identity);
         if reason == LaneReason::Plain {
-            return Step::Express(Box::new(Plain {
+            return Step::Express(Plain {
                 permit: admission.permit,
                 live: Arc::clone(live),
                 route: Arc::clone(route),
-                request,
                 framing: head.framing,
                 head_length: head.length,
                 method: head.method.len(),
@@ -172,14 +155,14 @@ impl Gateway {
                 to_head: head.method == b"HEAD",
                 is_idempotent: is_idempotent(head.method),
                 close: head.close,
-            }));
+            });
         }
         let framing = if head.is_websocket { Framing::Tunnel } else { head.framing };
         let exchange = Exchange {
             permit: admission.permit,
             live: Arc::clone(live),
             route: Arc::clone(route),
-            request,
+            request: session.request.clone(),
             is_tunnel: head.is_websocket,
             attempts: 0,
             server: None,
@@ -190,65 +173,77 @@ impl Gateway {
         Step::Forward { exchange: Box::new(exchange), head_length: head.length, framing }
     }
 
-    /// What is known of a request from its head.
-    fn request(&self, session: &mut Session, head: &Head<'_, '_>, client: IpAddr, trusted: bool) -> Request {
-        let mut request = self.bare_request(session);
+    /// Notes what is known of a request from its head.
+    fn begin(&self, session: &mut Session, head: &Head<'_, '_>, client: IpAddr, trusted: bool) {
+        self.begin_bare(session);
+        let request = &mut session.request;
         request.client = client;
         if self.telemetry.access_log.is_some() {
-            request.host = head.host.into();
+            request.host.extend_from_slice(head.host);
         }
         if trusted && let Some(id) = request_id::given(head) {
             id.clone_into(&mut request.id);
         }
-        request
     }
 
-    fn bare_request(&self, session: &mut Session) -> Request {
+    /// Notes what is known of a request without its head.
+    fn begin_bare(&self, session: &mut Session) {
         session.requests += 1;
-        let id = request_id::make(self.process_id, session.connected.number, session.requests);
-        let clock = &self.clock;
-        Request {
-            id,
-            began: session.began.unwrap_or_else(|| clock.boot()),
-            time: clock.wall_coarse(),
-            client: session.peer,
-            host: Box::default(),
-        }
+        let request = &mut session.request;
+        self.request_ids.write(&mut request.id, session.connected.number, session.requests);
+        request.began = session.began.unwrap_or_else(|| self.clock.boot());
+        request.time = self.clock.wall_coarse();
+        request.client = session.peer;
+        request.host.clear();
     }
 
     /// Writes the answer to something that is no request, or cannot be waited for.
     #[cold]
     pub(super) fn refuse_bare(&self, session: &mut Session, rejection: &Rejection) {
-        let request = self.bare_request(session);
-        let problem = rejection.problem(&request.id);
-        session.out.clear();
-        problem.write_http1(&mut session.out, &request.id, false, true);
-        let refused = Refused { request: &request, method: b"", target: b"", route: None, key: None };
-        self.telemetry.refused(&refused, rejection, problem.body.len() as u64);
+        self.begin_bare(session);
+        begin(&mut session.out);
+        let Request { id, time, .. } = &session.request;
+        let asker = Asker { request_id: id, now: *time, head_only: false, close: true };
+        let length = rejection.write_http1(&mut session.out, &asker);
+        let refused = Refused { request: &session.request, method: b"", target: b"", route: None, key: None };
+        self.telemetry.refused(&refused, rejection, length as u64, self.clock.boot());
     }
 
-    /// Writes the answer to a request that is refused. The connection stays where the whole request was read.
-    #[expect(clippy::too_many_arguments, reason = "what a refusal is told and logged with")]
-    fn refuse(
-        &self,
-        session: &mut Session,
-        live: &Live,
-        head: &Head<'_, '_>,
-        request: &Request,
-        route: Option<&Arc<Route>>,
-        key: Option<u32>,
-        rejection: &Rejection,
-    ) -> Step {
+    /// Writes the answer to a request that is refused. The connection stays where the whole request was read. **HOT**
+    fn refuse(&self, session: &mut Session, live: &Live, head: &Head<'_, '_>, turned: Turned<'_>) -> Step {
+        let Turned { rejection, route, key } = turned;
         let is_last = self.is_draining() && session.seen == head.length;
         let close = head.close || !head.framing.is_done() || rejection.poisons_connection() || is_last;
-        let problem = rejection.problem(&request.id);
-        session.out.clear();
-        problem.write_http1(&mut session.out, &request.id, head.method == b"HEAD", close);
+        begin(&mut session.out);
+        let Request { id, time, .. } = &session.request;
+        let asker = Asker { request_id: id, now: *time, head_only: head.method == b"HEAD", close };
+        let length = rejection.write_http1(&mut session.out, &asker);
         session.head_length = head.length;
+        session.over_at = self.clock.boot();
         let route = route.and_then(|r| live.route_metrics.get(r.index).map(|metrics| (&*r.label, &**metrics)));
-        let refused = Refused { request, method: head.method, target: head.target, route, key };
-        self.telemetry.refused(&refused, rejection, problem.body.len() as u64);
-        Step::Answer { close }
+        let refused = Refused { request: &session.request, method: head.method, target: head.target, route, key };
+        self.telemetry.refused(&refused, &rejection, length as u64, session.over_at);
+        Step::Answer { close, stall: live.limits.write_stall }
+    }
+}
+
+/// A request that is turned away: why, and what was found out before.
+struct Turned<'a> {
+    rejection: Rejection,
+    route: Option<&'a Route>,
+    /// The slot of a key that was proven.
+    key: Option<u32>,
+}
+
+impl<'a> Turned<'a> {
+    fn at(route: &'a Route, rejection: Rejection) -> Self {
+        Self { rejection, route: Some(route), key: None }
+    }
+}
+
+impl From<Rejection> for Turned<'_> {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, route: None, key: None }
     }
 }
 
@@ -269,16 +264,11 @@ fn check_route(route: &Arc<Route>, head: &Head<'_, '_>, live: &Live) -> Result<O
     {
         return Err(Rejection::BodyTooLarge);
     }
-    let Err(fault) = path::check(head.path) else { return Ok(None) };
+    let Some(fault) = head.path_fault else { return Ok(None) };
     if !route.lenient_paths || path::holds_control(head.path) {
         return Err(Rejection::Path(fault));
     }
     let resolved = path::resolved(head.path);
-    let stays = live.routes.find(head.host, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
+    let stays = live.routes.find(head.host_name, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
     if stays { Ok(Some(resolved)) } else { Err(Rejection::Path(fault)) }
-}
-
-/// A path that is no clear one is told so, rather than that nothing is there.
-fn route_fault(head: &Head<'_, '_>) -> Option<Rejection> {
-    path::check(head.path).err().filter(|_| head.path != b"*").map(Rejection::Path)
 }

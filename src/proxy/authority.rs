@@ -27,15 +27,21 @@ pub fn name(authority: &[u8]) -> Option<&[u8]> {
 
 /// Labels of letters, digits, `-` and `_`, with single dots between them.
 fn is_registered_name(name: &[u8]) -> bool {
-    name.split(|b| *b == b'.')
-        .all(|label| !label.is_empty() && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
+    let mut before = b'.';
+    let all = name.iter().all(|byte| {
+        let behind_dot = std::mem::replace(&mut before, *byte) == b'.';
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (*byte == b'.' && !behind_dot)
+    });
+    all && before != b'.'
 }
 
 /// One to five digits, up to 65535.
 fn is_port(digits: &[u8]) -> bool {
-    let is_number = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    let value = digits.iter().take(5).fold(0u32, |sum, digit| sum * 10 + u32::from(digit & 15));
-    is_number && u16::try_from(value).is_ok()
+    let value = || {
+        let digit = |digit: &u8| digit.is_ascii_digit().then(|| u32::from(digit - b'0'));
+        digits.iter().try_fold(0, |sum, byte| Some(sum * 10 + digit(byte)?))
+    };
+    (1..=5).contains(&digits.len()) && value().is_some_and(|value| u16::try_from(value).is_ok())
 }
 
 #[cfg(test)]

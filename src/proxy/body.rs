@@ -1,11 +1,14 @@
-//! Where a request's body ends (RFC 9112, sections 6 and 7): told from its bytes, without copying them.
+//! Where a body ends (RFC 9112, sections 6 and 7): told from its bytes, without copying them.
 //!
 //! One state machine for both codings. It is fed whatever came and says how many of those bytes belong to the
-//! body; what follows is the next request's. Of the chunked coding it takes exactly what the grammar allows, since
+//! body; what follows is the next message's. Of the chunked coding it takes exactly what the grammar allows, since
 //! another reader may go on reading where this one stopped: extensions and trailers are read to their last rule,
-//! counted and bounded.
+//! counted and bounded. Of a server it takes a little more, none of which leaves a doubt where the body ends: [`Sender`].
+
+mod extension;
 
 use crate::proxy::headers;
+pub use extension::Extension;
 
 /// How a body is framed, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +18,20 @@ pub enum Framing {
     /// So many bytes are to come.
     Length(u64),
     /// `Transfer-Encoding: chunked` (RFC 9112, section 7.1).
-    Chunked(Chunk),
+    Chunked(Chunk, Sender),
     /// An upgraded connection: everything belongs to it, to the end.
     Tunnel,
+}
+
+/// Whose body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Nothing but the grammar: what two readers could take differently lets a request hide in another. And a trailer
+    /// must not be named like what keygate acts on.
+    Client,
+    /// White space where nobody may send it and everybody must bear with it (RFC 9112, sections 5.1 and 7.1.1), folded
+    /// trailers (section 5.2), sizes with many zeros, and longer extensions.
+    Server,
 }
 
 /// Where in the chunked coding the next byte stands.
@@ -51,6 +65,8 @@ pub enum Chunk {
     TrailerStart(Trailers),
     /// In the name of a trailer field.
     TrailerName(Trailers, Name),
+    /// In white space behind the name of a server's.
+    TrailerColon(Trailers),
     /// In the value of a trailer field.
     TrailerValue(Trailers),
     /// At the LF of a trailer field.
@@ -59,33 +75,12 @@ pub enum Chunk {
     EndLf(Trailers),
 }
 
-/// Where in `chunk-ext` (RFC 9112, section 7.1.1) the next byte stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extension {
-    /// Behind `;`.
-    Start,
-    /// In the name.
-    Name,
-    /// Behind `=`.
-    Equals,
-    /// In a value that is a token.
-    Token,
-    /// In a value in quotes.
-    Quoted,
-    /// Behind a backslash in it.
-    Escaped,
-    /// Behind the last quote.
-    Closed,
-}
-
 /// What has come of a trailer section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailers {
     /// Bytes, line ends included.
     length: u16,
-    fields: u8,
-    /// Its names are judged: a client's must not be ones that keygate acts on.
-    is_judged: bool,
+    fields: u16,
 }
 
 /// The beginning of a trailer field's name, as much of it as tells whether keygate acts on it.
@@ -95,22 +90,24 @@ pub struct Name {
     length: u8,
 }
 
-/// The most bytes of one chunk's extension: enough for those in use, too few to hide in (CVE-2023-39326).
-const EXTENSION_MAX: u16 = 256;
 /// The most bytes of trailers.
 const TRAILERS_MAX: u16 = 8 * 1024;
-/// The most trailer fields.
-const TRAILER_FIELDS_MAX: u8 = 32;
-/// The most digits of a chunk's size: 2^60 bytes.
-const SIZE_DIGITS_MAX: u8 = 15;
+/// The largest chunk: as much as 15 digits can say.
+const SIZE_MAX: u64 = (1 << 60) - 1;
 
 /// The bytes are no chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 impl Framing {
+    /// A chunked body of a request, at its beginning.
+    pub const CHUNKED: Self = Self::chunked(Sender::Client);
+
     /// A chunked body at its beginning.
-    pub const CHUNKED: Self = Self::Chunked(Chunk::Size { value: 0, digits: 0 });
+    #[must_use]
+    pub const fn chunked(sender: Sender) -> Self {
+        Self::Chunked(Chunk::Size { value: 0, digits: 0 }, sender)
+    }
 
     /// A body of this length.
     #[must_use]
@@ -118,10 +115,10 @@ impl Framing {
         if length == 0 { Self::Done } else { Self::Length(length) }
     }
 
-    /// A chunked body of which the last chunk has come. `is_judged`: names that keygate acts on are malformed.
+    /// A chunked body of which the last chunk has come.
     #[must_use]
-    pub const fn at_trailers(is_judged: bool) -> Self {
-        Self::Chunked(Chunk::TrailerStart(Trailers { length: 0, fields: 0, is_judged }))
+    pub const fn at_trailers(sender: Sender) -> Self {
+        Self::Chunked(Chunk::TrailerStart(Trailers { length: 0, fields: 0 }), sender)
     }
 
     /// Is the body over?
@@ -133,15 +130,15 @@ impl Framing {
     /// Has the last chunk come, and nothing of what follows it?
     #[must_use]
     pub const fn is_at_trailers(self) -> bool {
-        matches!(self, Self::Chunked(Chunk::TrailerStart(Trailers { length: 0, .. })))
+        matches!(self, Self::Chunked(chunk, _) if chunk.is_at_trailers())
     }
 
     /// Bytes that were announced and have not come. Where they are more than may come, nobody needs to wait for them.
     #[must_use]
     pub const fn announced(self) -> u64 {
         match self {
-            Self::Length(left) | Self::Chunked(Chunk::Data(left) | Chunk::SizeLf(left)) => left,
-            Self::Done | Self::Tunnel | Self::Chunked(_) => 0,
+            Self::Length(left) | Self::Chunked(Chunk::Data(left) | Chunk::SizeLf(left), _) => left,
+            Self::Done | Self::Tunnel | Self::Chunked(..) => 0,
         }
     }
 
@@ -187,7 +184,7 @@ impl Framing {
                 *self = Self::of_length(rest);
                 Ok(taken)
             }
-            Self::Chunked(chunk) => {
+            Self::Chunked(chunk, sender) => {
                 let mut at = 0;
                 while let Some(&byte) = bytes.get(at) {
                     if let Chunk::Data(left) = *chunk {
@@ -202,7 +199,7 @@ impl Framing {
                         break;
                     }
                     at += 1;
-                    match chunk.next(byte)? {
+                    match chunk.next(byte, *sender)? {
                         Some(next) => *chunk = next,
                         None => {
                             *self = Self::Done;
@@ -231,41 +228,94 @@ const fn is_token(byte: u8) -> bool {
         )
 }
 
+/// White space within a line: OWS and BWS (RFC 9110, section 5.6.3).
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
 /// What a field's value may hold (RFC 9110, section 5.5), white space included.
 const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
+impl Sender {
+    /// White space where none may be sent; of a client's, readers differ in where it ends.
+    const fn may_space(self, byte: u8) -> bool {
+        matches!(self, Self::Server) && is_space(byte)
+    }
+
+    /// The most digits of a chunk's size.
+    const fn digits_max(self) -> u8 {
+        match self {
+            Self::Client => 15,
+            Self::Server => 16,
+        }
+    }
+
+    /// The most bytes of one chunk's extension. A client's: enough for those in use, too few to hide in
+    /// (CVE-2023-39326).
+    const fn extension_max(self) -> u16 {
+        match self {
+            Self::Client => 256,
+            Self::Server => 4 * 1024,
+        }
+    }
+
+    /// The most trailer fields. A server's are as many as have room.
+    const fn trailer_fields_max(self) -> u16 {
+        match self {
+            Self::Client => 32,
+            Self::Server => TRAILERS_MAX,
+        }
+    }
+}
+
 impl Chunk {
     const fn is_at_trailers(self) -> bool {
-        Framing::Chunked(self).is_at_trailers()
+        matches!(self, Self::TrailerStart(Trailers { length: 0, .. }))
     }
 
     /// The state after this byte; `None` at the end of the body.
-    fn next(self, byte: u8) -> Result<Option<Self>, Malformed> {
+    fn next(self, byte: u8, sender: Sender) -> Result<Option<Self>, Malformed> {
         let next = match (self, byte) {
-            (Self::Size { value, digits }, _) if byte.is_ascii_hexdigit() && digits < SIZE_DIGITS_MAX => {
+            (Self::Size { value, digits }, _) if byte.is_ascii_hexdigit() && digits < sender.digits_max() => {
                 let digit = char::from(byte).to_digit(16).ok_or(Malformed)?;
+                if value > SIZE_MAX >> 4 {
+                    return Err(Malformed);
+                }
                 Self::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { value, digits: 1.. }, b'\r') => Self::SizeLf(value),
             (Self::Size { value, digits: 1.. }, b';') => Self::Extension { value, length: 1, at: Extension::Start },
-            (Self::Extension { value, at, .. }, b'\r') if at.may_end() => Self::SizeLf(value),
-            (Self::Extension { value, length, at }, _) if length < EXTENSION_MAX => {
-                Self::Extension { value, length: length + 1, at: at.next(byte)? }
+            (Self::Size { value, digits: 1.. }, _) if sender.may_space(byte) => {
+                Self::Extension { value, length: 1, at: Extension::Over }
             }
-            (Self::SizeLf(0), b'\n') => Self::TrailerStart(Trailers { length: 0, fields: 0, is_judged: true }),
+            (Self::Extension { value, at, .. }, b'\r') if at.may_end() => Self::SizeLf(value),
+            (Self::Extension { value, length, at }, _) if length < sender.extension_max() => {
+                Self::Extension { value, length: length + 1, at: at.next(byte, sender)? }
+            }
+            (Self::SizeLf(0), b'\n') => Self::TrailerStart(Trailers { length: 0, fields: 0 }),
             (Self::SizeLf(size), b'\n') => Self::Data(size),
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::Size { value: 0, digits: 0 },
             (Self::TrailerStart(trailers), b'\r') => Self::EndLf(trailers.and_a_byte()?),
             (Self::TrailerStart(trailers), _) if is_token(byte) => {
-                Self::TrailerName(trailers.and_a_field()?, Name::beginning_with(byte))
+                Self::TrailerName(trailers.and_a_field(sender)?, Name::beginning_with(byte))
+            }
+            // A value goes on in this line.
+            (Self::TrailerStart(trailers @ Trailers { fields: 1.., .. }), _) if sender.may_space(byte) => {
+                Self::TrailerValue(trailers.and_a_byte()?)
             }
             (Self::TrailerName(trailers, name), _) if is_token(byte) => {
                 Self::TrailerName(trailers.and_a_byte()?, name.and(byte))
             }
-            (Self::TrailerName(trailers, name), b':') => Self::TrailerValue(trailers.with_name(name)?),
+            (Self::TrailerName(trailers, name), b':') if name.may_be_sent_by(sender) => {
+                Self::TrailerValue(trailers.and_a_byte()?)
+            }
+            (Self::TrailerName(trailers, _) | Self::TrailerColon(trailers), _) if sender.may_space(byte) => {
+                Self::TrailerColon(trailers.and_a_byte()?)
+            }
+            (Self::TrailerColon(trailers), b':') => Self::TrailerValue(trailers.and_a_byte()?),
             (Self::TrailerValue(trailers), b'\r') => Self::TrailerLf(trailers.and_a_byte()?),
             (Self::TrailerValue(trailers), _) if is_text(byte) => Self::TrailerValue(trailers.and_a_byte()?),
             (Self::TrailerLf(trailers), b'\n') => Self::TrailerStart(trailers.and_a_byte()?),
@@ -279,44 +329,16 @@ impl Chunk {
     }
 }
 
-impl Extension {
-    /// Without the white space that nobody may send (RFC 9110, section 5.6.3): readers differ in where it ends.
-    fn next(self, byte: u8) -> Result<Self, Malformed> {
-        Ok(match (self, byte) {
-            (Self::Start | Self::Name, _) if is_token(byte) => Self::Name,
-            (Self::Name, b'=') => Self::Equals,
-            (Self::Equals, b'"') => Self::Quoted,
-            (Self::Equals | Self::Token, _) if is_token(byte) => Self::Token,
-            // A quoted string (RFC 9110, section 5.6.4): no line ends in it.
-            (Self::Quoted, b'"') => Self::Closed,
-            (Self::Quoted, b'\\') => Self::Escaped,
-            (Self::Quoted | Self::Escaped, _) if is_text(byte) => Self::Quoted,
-            (Self::Name | Self::Token | Self::Closed, b';') => Self::Start,
-            _ => return Err(Malformed),
-        })
-    }
-
-    const fn may_end(self) -> bool {
-        matches!(self, Self::Name | Self::Token | Self::Closed)
-    }
-}
-
 impl Trailers {
     fn and_a_byte(self) -> Result<Self, Malformed> {
         if self.length < TRAILERS_MAX { Ok(Self { length: self.length + 1, ..self }) } else { Err(Malformed) }
     }
 
-    fn and_a_field(self) -> Result<Self, Malformed> {
-        if self.fields == TRAILER_FIELDS_MAX {
+    fn and_a_field(self, sender: Sender) -> Result<Self, Malformed> {
+        if self.fields == sender.trailer_fields_max() {
             return Err(Malformed);
         }
         Self { fields: self.fields + 1, ..self }.and_a_byte()
-    }
-
-    /// Some readers merge trailers into the head: what a client cannot say there, it cannot say here (RFC 9110, section
-    /// 6.5.1).
-    fn with_name(self, name: Name) -> Result<Self, Malformed> {
-        if self.is_judged && headers::is_acted_on(name.bytes()) { Err(Malformed) } else { self.and_a_byte() }
     }
 }
 
@@ -331,6 +353,12 @@ impl Name {
             self.length += 1;
         }
         self
+    }
+
+    /// Some readers merge trailers into the head: what a client cannot say there, it cannot say here (RFC 9110, section
+    /// 6.5.1).
+    fn may_be_sent_by(self, sender: Sender) -> bool {
+        sender == Sender::Server || !headers::is_acted_on(self.bytes())
     }
 
     fn bytes(&self) -> &[u8] {

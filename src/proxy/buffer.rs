@@ -167,8 +167,9 @@ impl Buffer {
             let size = (2 * self.memory.len()).min(most.saturating_add(FRONT + BACK)).max(self.memory.len());
             let mut memory = if size <= LARGE { lend(LARGE) } else { vec![0; size].into_boxed_slice() };
             if memory.len() <= self.memory.len() {
-                // No large one was there: what is in use for long is not counted against the stock.
-                memory = vec![0; size].into_boxed_slice();
+                // No large one was there: what is in use for long is not counted against the stock. So it must not be as
+                // long as those that are.
+                memory = vec![0; size + usize::from(size == LARGE)].into_boxed_slice();
             }
             if let (Some(to), Some(from)) = (memory.get_mut(FRONT..FRONT + length), self.memory.get(held)) {
                 to.copy_from_slice(from);
@@ -242,6 +243,9 @@ fn lend(size: usize) -> Box<[u8]> {
 
 /// What is of another size, or more than is kept, is freed.
 fn give_back(memory: Box<[u8]>) {
+    if memory.is_empty() {
+        return;
+    }
     let _ = STOCK.try_with(|stock| {
         let stock = &mut *stock.borrow_mut();
         match memory.len() {

@@ -3,12 +3,13 @@
 //! pingora-proxy is given is always a head that keygate wrote.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::task::Poll;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp as _, ServerApp};
+use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
@@ -16,21 +17,23 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
+use crate::clock::BootTime;
 use crate::metrics::Held;
-use crate::proxy::admit::{Plain, Session, Step};
+use crate::proxy::admit::{Plain, Step};
 use crate::proxy::cutting::{Watch, guarded};
 use crate::proxy::express::{Admitted, Ended, Express, Turn};
-use crate::proxy::gateway::Gateway;
+use crate::proxy::gateway::{Gateway, Welcome};
 use crate::proxy::general::{Exchange, General};
 use crate::proxy::patience::Patience;
-use crate::proxy::reject::Rejection;
+use crate::proxy::reject::{Asker, Rejection};
+use crate::proxy::session::{Session, begin};
 use crate::proxy::stream::ClientStream;
 use crate::proxy::telemetry::{Outcome, Served};
 use crate::proxy::token_exchange::{self, Asked};
-use crate::proxy::waiting::{LINGER, Waited, linger, stopped, wait, write};
+use crate::proxy::waiting::{LINGER, Waited, Waits, linger, wait, write};
 use crate::proxy::wire::Wire;
 
-/// The application on the data plane's listeners.
+/// What serves the connections of the data plane's listeners.
 pub struct Front {
     gateway: Arc<Gateway>,
     general: Arc<HttpProxy<General>>,
@@ -48,75 +51,60 @@ impl Front {
         Self { gateway, general, express, never: watch::channel(false) }
     }
 
-    async fn serve(&self, io: Stream, shutdown: &ShutdownWatch) {
-        let peer =
-            io.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().map(std::net::SocketAddr::ip)));
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.to_canonical());
-        let mut session = Session {
-            peer,
-            peer_text: peer.to_string(),
-            connected: self.gateway.connected(peer),
-            requests: 0,
-            began: None,
-            seen: 0,
-            head_length: 0,
-            out: Vec::new(),
-            answer: Vec::new(),
-        };
+    /// Serves a connection to its end, on the thread that has its socket.
+    pub async fn serve(&self, io: Stream, peer: IpAddr) {
+        let peer = peer.to_canonical();
+        let waits = Waits::of(&self.gateway.live.load().limits);
+        let now = self.gateway.clock.boot();
+        let mut session = Session::new(peer, self.gateway.connected(peer), waits, now);
         // Whoever cuts this connection's exchanges wakes this task.
         poll_fn(|cx| {
             session.connected.place.belongs_to(cx.waker());
             Poll::Ready(())
         })
         .await;
+        // See `Gateway::drain`.
+        fence(Ordering::SeqCst);
         let mut wire = Wire::new(io);
-        let limits = self.gateway.live.load().limits.clone();
-        if session.connected.is_one_too_many {
+        let welcome = session.connected.welcome;
+        if welcome != Welcome::Served {
             self.gateway.refuse_bare(&mut session, &Rejection::Overloaded);
-            if write(&mut wire, &session.out, LINGER).await.is_ok() {
-                linger(&mut wire).await;
+            if welcome == Welcome::Refused {
+                farewell(&mut wire, &session.out, LINGER).await;
             }
             return;
         }
-        let mut patience = Patience::new(self.gateway.clock.boot(), limits.idle_timeout);
-        let mut stop = Box::pin(stopped(shutdown.clone()));
+        let mut patience = Patience::new(now, waits.first());
         loop {
             match self.gateway.look(&mut session, &wire) {
-                Step::More => {
-                    match wait(&mut session.began, &mut wire, &mut patience, stop.as_mut(), &self.gateway).await {
-                        Waited::Came => {}
-                        Waited::Gone => return,
-                        Waited::TooLong => {
-                            self.gateway.refuse_bare(&mut session, &Rejection::HeadTimeout);
-                            let _ = write(&mut wire, &session.out, LINGER).await;
-                            return;
-                        }
+                Step::More => match wait(&mut session, &mut wire, &mut patience, &self.gateway).await {
+                    Waited::Came => {}
+                    Waited::Gone => return,
+                    Waited::TooLong => {
+                        self.gateway.refuse_bare(&mut session, &Rejection::HeadTimeout);
+                        let _ = write(&mut wire, &session.out, LINGER).await;
+                        return;
                     }
-                }
-                Step::Answer { close } => {
-                    let stall = self.gateway.live.load().limits.write_stall;
+                },
+                Step::Answer { close: true, stall } => return farewell(&mut wire, &session.out, stall).await,
+                Step::Answer { close: false, stall } => {
                     if write(&mut wire, &session.out, stall).await.is_err() {
                         return;
                     }
-                    if close {
-                        linger(&mut wire).await;
-                        return;
-                    }
                     wire.input.consume(session.head_length);
-                    (session.began, session.seen) = (None, 0);
-                }
-                Step::Ask(asked) => {
-                    if !self.ask(&mut session, &mut wire, *asked).await {
-                        linger(&mut wire).await;
-                        return;
-                    }
-                    (session.began, session.seen) = (None, 0);
+                    session.next(session.over_at);
                 }
                 Step::Express(plain) => {
-                    if !self.serve_plain(&mut session, &mut wire, &mut patience, &plain).await {
+                    let served = self.serve_plain(&mut session, &mut wire, &mut patience, &plain).await;
+                    let Some(over_at) = served else { return };
+                    session.next(over_at);
+                }
+                Step::Ask(asked) => {
+                    if !Box::pin(self.ask(&mut session, &mut wire, *asked)).await {
+                        Box::pin(linger(&mut wire)).await;
                         return;
                     }
-                    (session.began, session.seen) = (None, 0);
+                    session.next(self.gateway.clock.boot());
                 }
                 Step::Forward { exchange, head_length, framing } => {
                     wire.input.consume(head_length);
@@ -130,28 +118,30 @@ impl Front {
                     let done = Box::pin(guarded(watch, &place, too_old_at, &mut patience, exchanged)).await;
                     let Some((back, head)) = done.flatten() else { return };
                     (wire, session.out) = (back, head);
-                    (session.began, session.seen) = (None, 0);
+                    session.next(self.gateway.clock.boot());
                 }
             }
         }
     }
 
-    /// Serves a request in the express lane. `false`: the connection is closed.
+    /// Serves a request in the express lane; answers when it was over. `None`: the connection is closed. **HOT**
     async fn serve_plain(
         &self,
         session: &mut Session,
         wire: &mut Wire,
         patience: &mut Patience,
         plain: &Plain,
-    ) -> bool {
+    ) -> Option<BootTime> {
         let _busy = session.connected.place.busy();
         let in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
+        begin(&mut session.answer);
+        let request = &session.request;
         let turn = Turn {
             forwarded: &mut session.out,
             out: &mut session.answer,
             patience,
-            request_id: &plain.request.id,
-            too_old_at: plain.live.limits.max_stream_age.map(|age| plain.request.began.plus(age)),
+            request_id: &request.id,
+            too_old_at: plain.live.limits.max_stream_age.map(|age| request.began.plus(age)),
         };
         let admitted = Admitted {
             permit: &plain.permit,
@@ -166,42 +156,38 @@ impl Front {
         let done = self.express.serve(wire, turn, &admitted).await;
         drop(in_flight);
         let rejection = if let Ended::Answer(rejection) = &done.ended { Some(rejection) } else { None };
-        let problem = rejection.map(|rejection| rejection.problem(&plain.request.id));
+        let refused_with = rejection.map(|rejection| {
+            session.answer.clear();
+            let now = self.gateway.clock.wall_coarse();
+            let asker = Asker { request_id: &request.id, now, head_only: plain.to_head, close: true };
+            rejection.write_http1(&mut session.answer, &asker)
+        });
         let served = Served {
             permit: &plain.permit,
             live: &plain.live,
             route: &plain.route,
-            request: &plain.request,
+            request,
             method: session.out.get(..plain.method).unwrap_or_default(),
             target: session.out.get(plain.method + 1..=plain.method + plain.target).unwrap_or_default(),
             rejection,
         };
         let outcome = Outcome {
             status: rejection.map_or(done.status, Rejection::status),
-            reason: rejection.map(Rejection::reason),
+            // Of an answer that had begun, the log tells why it ended.
+            reason: rejection.or(done.cut.as_ref()).map(Rejection::reason),
             bytes_in: done.bytes_in,
-            bytes_out: problem.as_ref().map_or(done.bytes_out, |problem| problem.body.len() as u64),
-            server: done.server,
+            bytes_out: refused_with.map_or(done.bytes_out, |length| length as u64),
+            server: done.server.map(|at| &*plain.route.upstream.server(at).label),
             upstream_duration: done.upstream_duration,
         };
-        self.gateway.telemetry.served(&served, &outcome);
-        if let Some(problem) = problem {
-            session.answer.clear();
-            problem.write_http1(&mut session.answer, &plain.request.id, plain.to_head, true);
-            let stall = plain.live.limits.write_stall;
-            if write(wire, &session.answer, stall).await.is_ok() {
-                linger(wire).await;
-            }
-            return false;
-        }
+        self.gateway.telemetry.served(&served, &outcome, done.at);
         match done.ended {
-            Ended::GoesOn => true,
-            Ended::Closes { slowly: true } => {
-                linger(wire).await;
-                false
-            }
-            Ended::Closes { slowly: false } | Ended::Answer(_) => false,
+            Ended::GoesOn => return Some(done.at),
+            Ended::Closes { slowly: true } => Box::pin(linger(wire)).await,
+            Ended::Closes { slowly: false } => {}
+            Ended::Answer(_) => farewell(wire, &session.answer, plain.live.limits.write_stall).await,
         }
+        None
     }
 
     /// Lets the token exchange answer. `false`: the connection is to be closed.
@@ -210,6 +196,11 @@ impl Front {
         let Some(endpoints) = &live.token_endpoints else { return false };
         let _in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
         token_exchange::serve(&self.gateway, wire, &mut session.out, asked, endpoints).await
+    }
+
+    /// Ends what the general lane keeps.
+    pub async fn cleanup(&self) {
+        self.general.http_cleanup().await;
     }
 
     /// Lets the general lane do one exchange. `None`: the connection is closed.
@@ -223,14 +214,13 @@ impl Front {
     }
 }
 
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.serve(io, shutdown).await;
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.general.http_cleanup().await;
-    }
+/// The last answer of a connection, and the care that it is read. Boxed, since it is rare: every connection would be
+/// larger by it.
+async fn farewell(wire: &mut Wire, answer: &[u8], stall: Duration) {
+    Box::pin(async {
+        if write(wire, answer, stall).await.is_ok() {
+            linger(wire).await;
+        }
+    })
+    .await;
 }

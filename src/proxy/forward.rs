@@ -23,17 +23,12 @@ pub struct Claims<'a> {
 /// Finds the credentials in a head. `basic` is the place for a decoded HTTP Basic value.
 #[must_use]
 pub fn claims<'a>(head: &Head<'_, 'a>, basic: &'a mut [u8; BASIC_MAX]) -> Claims<'a> {
-    let mut authorization = None;
-    let mut presented = Presented::Absent;
-    for field in head.fields {
-        match headers::classify(field.name.as_bytes()) {
-            Field::Authorization => authorization = Some(field.value),
-            Field::ApiKey => presented = presented.and(headers::in_api_key(field.value)),
-            _ => {}
-        }
-    }
-    let in_authorization = authorization.map_or(Presented::Absent, |value| headers::in_authorization(value, basic));
-    Claims { presented: presented.and(in_authorization), authorization_is_ours: in_authorization != Presented::Absent }
+    let in_authorization = match head.authorization {
+        Some(value) => headers::in_authorization(value, basic),
+        None => Presented::Absent,
+    };
+    let authorization_is_ours = in_authorization != Presented::Absent;
+    Claims { presented: head.in_api_key.and(in_authorization), authorization_is_ours }
 }
 
 /// The address of the client: the connection's, unless that is a trusted proxy; then the rightmost address in
@@ -45,8 +40,7 @@ pub fn client_address(head: &Head<'_, '_>, peer: IpAddr, trusted: &[IpNet]) -> I
         return peer;
     }
     let mut client = peer;
-    let forwarded = head.fields.iter().rev().filter(|f| headers::classify(f.name.as_bytes()) == Field::ForwardedFor);
-    for entry in forwarded.flat_map(|field| field.value.rsplit(|b| *b == b',')) {
+    for entry in head.values(Field::ForwardedFor).rev().flat_map(|value| value.rsplit(|b| *b == b',')) {
         let Some(address) = parse_address(entry.trim_ascii()) else { return client };
         client = address;
         if !is_trusted(address) {
@@ -97,18 +91,23 @@ pub fn write_head_to(to: To, out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &
     for part in [head.method, b" ", head.target, version] {
         out.extend_from_slice(part);
     }
-    write_field(out, b"Host", head.host);
+    write_line(out, b"Host: ", head.host);
     let mut protocol_is_told = false;
     let mut host_is_told = false;
-    for field in head.fields {
+    for (kind, field) in head.classified() {
         let name = field.name.as_bytes();
-        let goes_on = match headers::classify(name) {
+        let goes_on = match kind {
             Field::Other | Field::WebSocketVersion => !(head.nominates && is_nominated(head, name)),
-            Field::ContentLength | Field::TransferEncoding | Field::Origin | Field::PreflightMethod => true,
+            Field::ContentLength | Field::Origin | Field::PreflightMethod => true,
+            Field::TransferEncoding => {
+                // Its case is the client's, and a server that compares it by letter would see no body.
+                write_line(out, b"Transfer-Encoding: ", b"chunked");
+                false
+            }
             Field::Expect => head.expects_continue && to == To::Pingora,
             Field::ClientAddress => identity.peer_is_trusted,
             Field::Authorization => !identity.authorization_is_ours,
-            Field::ApiKey => headers::in_api_key(field.value) == Presented::Absent,
+            Field::ApiKey => !headers::is_api_key_ours(field.value),
             Field::Cookie => match headers::cookies_without_session(field.value) {
                 None => true,
                 Some(others) => {
@@ -138,19 +137,26 @@ pub fn write_head_to(to: To, out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &
         write_connection(out, head);
     }
     if let Some(key) = identity.key {
-        write_field(out, b"X-Keygate-Key-Id", &key.slot.id().text());
-        write_field(out, b"X-Keygate-Key-Name", key.record.name.as_bytes());
-        write_field(out, b"X-Keygate-Role", key.record.role.as_str().as_bytes());
+        write_line(out, b"X-Keygate-Key-Id: ", &key.slot.id().text());
+        write_line(out, b"X-Keygate-Key-Name: ", key.record.name.as_bytes());
+        write_line(out, b"X-Keygate-Role: ", key.record.role.as_str().as_bytes());
     }
-    write_field(out, b"X-Request-Id", identity.request_id.as_bytes());
+    write_line(out, b"X-Request-Id: ", identity.request_id.as_bytes());
     write_forwarded_for(out, head, identity);
     if !protocol_is_told {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
     if !host_is_told {
-        write_field(out, b"X-Forwarded-Host", head.host);
+        write_line(out, b"X-Forwarded-Host: ", head.host);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field whose name, colon and space are known.
+fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
 }
 
 /// What the client wants of its connection.
@@ -173,16 +179,15 @@ fn write_cookies<'a>(out: &mut Vec<u8>, name: &[u8], pairs: impl Iterator<Item =
 }
 
 fn is_nominated(head: &Head<'_, '_>, name: &[u8]) -> bool {
-    let connection = head.fields.iter().filter(|f| headers::classify(f.name.as_bytes()) == Field::Connection);
-    connection.flat_map(|field| connection_options(field.value)).any(|option| option.eq_ignore_ascii_case(name))
+    head.values(Field::Connection).flat_map(connection_options).any(|option| option.eq_ignore_ascii_case(name))
 }
 
 /// What a trusted proxy said, and then the peer; without one, the peer alone.
 fn write_forwarded_for(out: &mut Vec<u8>, head: &Head<'_, '_>, identity: &Identity<'_>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     if identity.peer_is_trusted {
-        for field in head.fields.iter().filter(|f| headers::classify(f.name.as_bytes()) == Field::ForwardedFor) {
-            out.extend_from_slice(field.value);
+        for value in head.values(Field::ForwardedFor) {
+            out.extend_from_slice(value);
             out.extend_from_slice(b", ");
         }
     }
@@ -196,11 +201,8 @@ mod tests {
     use crate::proxy::head::{self, HeadLimits, Parsed};
 
     fn forwarded(to: To, text: &str, peer_is_trusted: bool) -> String {
-        let mut storage = [httparse::EMPTY_HEADER; 32];
-        let Parsed::Head(head) = head::parse(text.as_bytes(), &mut storage, HeadLimits { size: 4096, fields: 31 })
-        else {
-            panic!("{text:?}")
-        };
+        let (mut space, limits) = (head::Space::<32>::new(), HeadLimits { size: 4096, fields: 31 });
+        let Parsed::Head(head) = head::parse(text.as_bytes(), &mut space, limits) else { panic!("{text:?}") };
         let identity = Identity {
             key: None,
             request_id: "id-1",
@@ -229,6 +231,12 @@ mod tests {
                 "Connection: keep-alive\r\n",
                 ("", "HTTP/1.1"),
                 ("Connection: keep-alive\r\n", "HTTP/1.0"),
+            ),
+            (
+                "GET /a?b HTTP/1.1",
+                "transfer-encoding: cHunked\r\n",
+                ("Transfer-Encoding: chunked\r\n", "HTTP/1.1"),
+                ("Transfer-Encoding: chunked\r\n", "HTTP/1.1"),
             ),
             (
                 "GET /a?b HTTP/1.1",

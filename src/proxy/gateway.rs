@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -22,10 +22,14 @@ use crate::metrics::{Metrics, UpstreamMetrics, names};
 use crate::proxy::authorize::Authority;
 use crate::proxy::express::thread;
 use crate::proxy::open::{Open, Place};
+use crate::proxy::request_id::RequestIds;
 use crate::proxy::route::Routes;
 use crate::proxy::telemetry::Telemetry;
 use crate::proxy::token_exchange::TokenEndpoints;
 use crate::proxy::upstream::{self, Upstream, UpstreamError};
+
+/// Connections that are told at a time that there are too many: each may take two seconds of its client's time.
+const FAREWELLS: usize = 512;
 
 /// Threads that serve requests.
 #[must_use]
@@ -122,14 +126,15 @@ pub struct Gateway {
     pub live: ArcSwap<Live>,
     /// Counters and log.
     pub telemetry: Telemetry,
-    /// Random, one a process: the first half of request ids.
-    pub process_id: u64,
+    /// Of this process.
+    pub request_ids: RequestIds,
     /// What the token exchange remembers.
     pub exchanges: Exchanges,
     /// Who has to be woken when authority was taken away.
     pub open: Open,
     draining: AtomicBool,
     connections: AtomicUsize,
+    farewells: AtomicUsize,
     connections_ever: AtomicU64,
     addresses: Addresses,
 }
@@ -154,9 +159,10 @@ impl Gateway {
             clock,
             live: ArcSwap::from_pointee(live),
             telemetry,
-            process_id,
+            request_ids: RequestIds::new(process_id),
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            farewells: AtomicUsize::new(0),
             connections_ever: AtomicU64::new(0),
             addresses: Addresses::default(),
         }
@@ -170,9 +176,13 @@ impl Gateway {
         Authority { keyring: &self.keyring, lease: &self.lease, clock: &*self.clock, takes_tokens, news }
     }
 
-    /// From now on answers say that their connection is closed, where nothing more was read from it.
+    /// From now on answers say that their connection is closed, where nothing more was read from it; and connections
+    /// that wait for a request are closed.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::SeqCst);
+        // With the fence in `Front::serve`: a connection that cannot be woken yet will see it before it waits.
+        fence(Ordering::SeqCst);
+        self.open.wake_all();
     }
 
     /// Is the gateway stopping?
@@ -191,20 +201,36 @@ impl Gateway {
     pub fn connected(self: &Arc<Self>, peer: IpAddr) -> Connected {
         self.telemetry.metrics.connections.inc();
         let live = self.live.load();
-        let others = self.connections.fetch_add(1, Ordering::AcqRel);
         // A trusted proxy has the connections of many.
         let network = (!live.trusts(peer)).then(|| network(peer));
-        let of_network = network.map_or(0, |network| self.addresses.add(network));
-        let limits = &live.limits;
         let (number, thread) = (self.connections_ever.fetch_add(1, Ordering::Relaxed), thread::index());
         Connected {
-            is_one_too_many: others >= limits.max_connections || of_network >= limits.max_connections_per_address,
+            welcome: self.welcome(&live.limits, network),
             number,
             place: self.open.enter(thread, number),
             thread,
             network,
             gateway: Arc::clone(self),
         }
+    }
+
+    /// Who is refused takes nobody's place: a flood from one address leaves that of the others alone.
+    fn welcome(&self, limits: &Limits, network: Option<IpAddr>) -> Welcome {
+        let others = self.connections.fetch_add(1, Ordering::AcqRel);
+        let of_network = network.map_or(0, |network| self.addresses.add(network));
+        if others < limits.max_connections && of_network < limits.max_connections_per_address {
+            return Welcome::Served;
+        }
+        self.leaves(network);
+        let is_told = self.farewells.fetch_add(1, Ordering::AcqRel) < FAREWELLS;
+        if is_told { Welcome::Refused } else { Welcome::Ignored }
+    }
+
+    fn leaves(&self, network: Option<IpAddr>) {
+        if let Some(network) = network {
+            self.addresses.remove(network);
+        }
+        self.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -214,11 +240,22 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// It is served.
+    Served,
+    /// There are as many as may be, in all or from its address: it is told so, and closed.
+    Refused,
+    /// Too many are being told: it is closed at once.
+    Ignored,
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub struct Connected {
-    /// There were as many as may be, in all or from its address: it is to be refused.
-    pub is_one_too_many: bool,
+    /// Whether it is served.
+    pub welcome: Welcome,
     /// Its number, which is never used again.
     pub number: u64,
     /// Where it is woken and cut.
@@ -231,11 +268,12 @@ pub struct Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         self.gateway.open.leave(self.thread, self.number);
-        if let Some(network) = self.network {
-            self.gateway.addresses.remove(network);
-        }
         self.gateway.telemetry.metrics.connections.dec();
-        self.gateway.connections.fetch_sub(1, Ordering::AcqRel);
+        if self.welcome == Welcome::Served {
+            self.gateway.leaves(self.network);
+        } else {
+            self.gateway.farewells.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

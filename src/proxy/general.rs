@@ -2,6 +2,7 @@
 //! `connection`. It decides nothing about keys; it demands the [`Permit`] and looks at the lease once more.
 
 mod context;
+mod tunnel;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub const ATTEMPTS: usize = 2;
 const NOT_HELD: ErrorType = ErrorType::Custom("permit not held");
 const NO_SERVER: ErrorType = ErrorType::Custom("no server");
 const NO_PERMIT: ErrorType = ErrorType::Custom("no permit");
+/// As pingora names what is no chunk, and what is no end of chunks; its own constants are not public.
+const NO_CHUNK: [ErrorType; 2] = [ErrorType::Custom("InvalidChunk"), ErrorType::Custom("InvalidTrailerEnd")];
 
 /// One admitted request on its way.
 #[derive(Debug)]
@@ -125,6 +128,8 @@ impl ProxyHttp for General {
         let mut peer = upstream.server(at).peer.clone();
         if exchange.is_tunnel {
             peer.options.read_timeout = None;
+            peer.group_key = tunnel::GROUP;
+            peer.options.custom_l4.get_or_insert_with(|| Arc::new(tunnel::Tunnels));
         }
         exchange.chosen_at = self.gateway.clock.boot();
         Ok(Box::new(peer))
@@ -157,6 +162,8 @@ impl ProxyHttp for General {
         } else if response.status.is_informational() {
             end_hop(response);
             return Ok(());
+        } else if is_endless(response) && session.req_header().method != http::Method::HEAD {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a body of which nothing tells the end").into_up());
         } else if exchange.is_tunnel || !session.is_body_done() || self.ends_with_this(session) {
             // Nothing can follow on it: a refused upgrade, an answer before the body's end, a gateway that is stopping.
             session.set_keepalive(None);
@@ -233,8 +240,8 @@ impl ProxyHttp for General {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        // Of an answer that had begun, the log tells why it ended.
-        let cut = client_stream(session).and_then(ClientStream::why_cut);
+        // Of an answer that had begun, the log tells why it ended: it was cut, or the server broke it off.
+        let cut = client_stream(session).and_then(ClientStream::why_cut).or_else(|| rejection_for(error?));
         let (bytes_in, bytes_out) =
             (client_stream(session).map_or(0, ClientStream::body_bytes), session.body_bytes_sent() as u64);
         if let Ok(exchange) = ctx.exchange()
@@ -292,6 +299,18 @@ fn end_hop(response: &mut ResponseHeader) {
     }
 }
 
+/// A coding that is not chunked, or not once and last, leaves it to the end of the connection where the body ends (RFC 9112,
+/// section 6.3); pingora would pass it on as it came, on a connection that goes on.
+fn is_endless(response: &ResponseHeader) -> bool {
+    let values = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+    let has_body = !matches!(response.status, http::StatusCode::NO_CONTENT | http::StatusCode::NOT_MODIFIED);
+    let Some(first) = codings.next() else { return false };
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let (last, again) = codings.fold((first, false), |(last, again), next| (next, again || is_chunked(last)));
+    has_body && (again || !is_chunked(last))
+}
+
 fn client_stream(session: &Session) -> Option<&ClientStream> {
     session.downstream_session.as_http1()?.stream().as_any().downcast_ref()
 }
@@ -305,13 +324,18 @@ fn count_failure(exchange: &Exchange, error: &Error) {
         ErrorType::ConnectTimedout => UpstreamFailure::ConnectTimeout,
         ErrorType::ReadTimedout => UpstreamFailure::ReadTimeout,
         ErrorType::WriteTimedout => UpstreamFailure::WriteTimeout,
-        ErrorType::InvalidHTTPHeader | ErrorType::H1Error => UpstreamFailure::Protocol,
+        kind if is_malformed(kind) => UpstreamFailure::Protocol,
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => UpstreamFailure::Closed,
         ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError => {
             UpstreamFailure::Connect
         }
         _ => UpstreamFailure::Other,
     });
+}
+
+/// What came from the server is no HTTP/1 message: its head, its chunks, or what should be their end.
+fn is_malformed(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) || NO_CHUNK.contains(kind)
 }
 
 /// What the client is told of an error; `None` when there is no client any more.
@@ -321,7 +345,7 @@ fn rejection_for(error: &Error) -> Option<Rejection> {
         (ErrorSource::Upstream, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
             Rejection::UpstreamTimeout
         }
-        (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => Rejection::UpstreamMalformed,
+        (ErrorSource::Upstream, kind) if is_malformed(kind) => Rejection::UpstreamMalformed,
         (ErrorSource::Upstream, _) => Rejection::UpstreamFailed,
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Rejection::BodyTimeout,
         (ErrorSource::Downstream, _) => return None,

@@ -3,10 +3,12 @@
 //!
 //! What comes out borrows from the connection's buffer. Nothing is allocated.
 
+use std::mem::MaybeUninit;
+
 use crate::proxy::authority;
 use crate::proxy::body::Framing;
-use crate::proxy::headers::{self, Field};
-use crate::proxy::path;
+use crate::proxy::headers::{self, Field, Presented};
+use crate::proxy::path::{self, PathFault};
 use crate::proxy::reject::Rejection;
 
 /// A parsed field.
@@ -24,6 +26,28 @@ pub struct HeadLimits {
     pub fields: usize,
 }
 
+/// Where the fields of a head lie, each with what it is to keygate. On the stack: nothing is written to it but what a
+/// head has.
+#[derive(Debug)]
+pub struct Space<'b, const N: usize> {
+    fields: [MaybeUninit<RawField<'b>>; N],
+    kinds: [Field; N],
+}
+
+impl<const N: usize> Space<'_, N> {
+    /// For one field less than `N`: the one more tells that there are too many.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { fields: [const { MaybeUninit::uninit() }; N], kinds: [Field::Other; N] }
+    }
+}
+
+impl<const N: usize> Default for Space<'_, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A request's head, checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'h, 'b> {
@@ -33,10 +57,20 @@ pub struct Head<'h, 'b> {
     pub target: &'b [u8],
     /// Path alone.
     pub path: &'b [u8],
+    /// What two readers could take differently in the path: a route may let it through.
+    pub path_fault: Option<PathFault>,
     /// From `Host`, or the authority of an absolute form; never empty.
     pub host: &'b [u8],
+    /// The same without its port.
+    pub host_name: &'b [u8],
     /// As sent.
     pub fields: &'h [RawField<'b>],
+    /// What each of them is, by its name.
+    pub kinds: &'h [Field],
+    /// The value of `Authorization`.
+    pub authorization: Option<&'b [u8]>,
+    /// The credentials of ours in `X-API-Key`.
+    pub in_api_key: Presented<'b>,
     /// Bytes of the head, its last empty line included.
     pub length: usize,
     /// HTTP/1.0, not 1.1.
@@ -72,11 +106,30 @@ pub enum Parsed<'h, 'b> {
     Refused(Rejection),
 }
 
+impl<'h, 'b> Head<'h, 'b> {
+    /// The fields, each with what it is.
+    #[must_use]
+    pub fn classified(&self) -> impl DoubleEndedIterator<Item = (Field, &'h RawField<'b>)> {
+        self.kinds.iter().copied().zip(self.fields)
+    }
+
+    /// The values of all fields of this kind.
+    #[must_use]
+    pub fn values(&self, kind: Field) -> impl DoubleEndedIterator<Item = &'b [u8]> {
+        self.classified().filter(move |(of, _)| *of == kind).map(|(_, field)| field.value)
+    }
+}
+
 /// Parses and checks the head at the beginning of `bytes`.
-pub fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut [RawField<'b>], limits: HeadLimits) -> Parsed<'h, 'b> {
-    let storage_len = storage.len().min(limits.fields + 1);
-    let mut request = httparse::Request::new(storage.get_mut(..storage_len).unwrap_or_default());
-    let length = match request.parse(bytes) {
+pub fn parse<'h, 'b, const N: usize>(
+    bytes: &'b [u8],
+    space: &'h mut Space<'b, N>,
+    limits: HeadLimits,
+) -> Parsed<'h, 'b> {
+    let most = N.min(limits.fields + 1);
+    let (fields, kinds) = (space.fields.get_mut(..most).unwrap_or_default(), &mut space.kinds);
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, fields) {
         Ok(httparse::Status::Complete(length)) if length <= limits.size => length,
         Ok(httparse::Status::Complete(_)) => return Parsed::Refused(Rejection::HeadTooLarge),
         Ok(httparse::Status::Partial) if bytes.len() < limits.size => return Parsed::Partial,
@@ -91,7 +144,8 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut [RawField<'b>], limits: H
     if fields.len() > limits.fields {
         return Parsed::Refused(Rejection::TooManyHeaders);
     }
-    match check(bytes.get(..length).unwrap_or_default(), method, target, version == 0, fields) {
+    let (bytes, method, target) = (bytes.get(..length).unwrap_or_default(), method.as_bytes(), target.as_bytes());
+    match check(bytes, method, target, version == 0, fields, kinds) {
         Ok(head) => Parsed::Head(head),
         Err(rejection) => Parsed::Refused(rejection),
     }
@@ -109,29 +163,35 @@ const fn describe(error: httparse::Error) -> &'static str {
 
 fn check<'h, 'b>(
     bytes: &'b [u8],
-    method: &'b str,
-    target: &'b str,
+    method: &'b [u8],
+    target: &'b [u8],
     is_http10: bool,
     fields: &'h [RawField<'b>],
+    kinds: &'h mut [Field],
 ) -> Result<Head<'h, 'b>, Rejection> {
     // Bare LF ends a line for some readers (RFC 9112, section 2.2); httparse takes it.
-    if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r')) {
+    if holds_bare_lf(bytes) {
         return Err(Rejection::MalformedHead("A line does not end with CR LF."));
     }
-    let method = method.as_bytes();
     // Methods are case-sensitive (RFC 9110, section 9.1), and some servers fold them all the same: one in lower case
     // would be decided on as a method that nobody knows, and served as another.
     if method == b"CONNECT" || method == b"TRACE" || method.iter().any(u8::is_ascii_lowercase) {
         return Err(Rejection::MethodRefused);
     }
-    let (authority, target) = origin_form(target.as_bytes())?;
-    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let (authority, target) = origin_form(target)?;
+    let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at_checked(path_end).unwrap_or_default();
     let mut head = Head {
         method,
         target,
         path,
+        path_fault: path::check(path).err(),
         host: b"",
+        host_name: b"",
         fields,
+        kinds: &[],
+        authorization: None,
+        in_api_key: Presented::Absent,
         length: bytes.len(),
         is_http10,
         framing: Framing::Done,
@@ -144,16 +204,24 @@ fn check<'h, 'b>(
         is_preflight: false,
         nominates: false,
     };
-    check_fields(&mut head, authority)?;
-    let query = target.get(path.len()..).unwrap_or_default();
+    check_fields(&mut head, kinds, authority)?;
     if path == b"*" && method == b"OPTIONS" {
         return Ok(head);
     }
-    path::check_bytes(path).map_err(Rejection::Path)?;
+    if head.path_fault.is_some() {
+        path::check_bytes(path).map_err(Rejection::Path)?;
+    }
     if !path::query_is_clear(query) {
         return Err(Rejection::MalformedHead("The query holds a byte that must be percent-encoded."));
     }
     Ok(head)
+}
+
+#[expect(clippy::needless_bitwise_bool, reason = "looked at all in the same way, the compiler looks at many at once")]
+fn holds_bare_lf(bytes: &[u8]) -> bool {
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    let found = pairs.fold(false, |found, (before, byte)| found | ((*byte == b'\n') & (*before != b'\r')));
+    found || bytes.first() == Some(&b'\n')
 }
 
 /// Splits an absolute form (RFC 9112, section 3.2.2) into authority and origin form.
@@ -175,7 +243,8 @@ fn origin_form(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Rejection> {
 /// What the fields say, gathered in one pass.
 #[derive(Default)]
 struct Seen<'b> {
-    host: Option<&'b [u8]>,
+    /// With its name.
+    host: Option<(&'b [u8], &'b [u8])>,
     length: Option<u64>,
     chunked: bool,
     upgrade: Option<&'b [u8]>,
@@ -185,24 +254,29 @@ struct Seen<'b> {
     keep_alive: bool,
     origin: bool,
     preflight_method: bool,
-    authorization: bool,
 }
 
-fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Result<(), Rejection> {
+fn check_fields<'h, 'b>(
+    head: &mut Head<'h, 'b>,
+    kinds: &'h mut [Field],
+    authority: Option<&'b [u8]>,
+) -> Result<(), Rejection> {
     let mut seen = Seen::default();
-    for field in head.fields {
-        check_field(head, &mut seen, field)?;
+    for (field, kind) in head.fields.iter().zip(&mut *kinds) {
+        *kind = headers::classify(field.name.as_bytes());
+        check_field(head, &mut seen, *kind, field)?;
     }
-    head.host = match (seen.host, authority) {
+    head.kinds = kinds.get(..head.fields.len()).unwrap_or_default();
+    (head.host, head.host_name) = match (seen.host, authority) {
         (Some(host), None) => host,
-        (Some(host), Some(authority)) if host.eq_ignore_ascii_case(authority) => host,
+        (Some(host), Some(authority)) if host.0.eq_ignore_ascii_case(authority) => host,
         // HTTP/1.0 knows no Host, but what goes on is HTTP/1.1, where it must not be missing (RFC 9112, section 3.2).
         (None, None) => return Err(Rejection::MalformedHead("There is no Host.")),
         (None, Some(_)) if !head.is_http10 => return Err(Rejection::MalformedHead("There is no Host.")),
-        (None, Some(authority)) if authority::name(authority).is_some() => authority,
-        (None, Some(_)) => {
-            return Err(Rejection::MalformedHead("The request target's authority is not a host and port."));
-        }
+        (None, Some(authority)) => match authority::name(authority) {
+            Some(name) => (authority, name),
+            None => return Err(Rejection::MalformedHead("The request target's authority is not a host and port.")),
+        },
         (Some(_), Some(_)) => return Err(Rejection::MalformedHead("Host and request target disagree.")),
     };
     head.framing = match (seen.chunked, seen.length) {
@@ -225,16 +299,22 @@ fn check_fields<'b>(head: &mut Head<'_, 'b>, authority: Option<&'b [u8]>) -> Res
     Ok(())
 }
 
-fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawField<'b>) -> Result<(), Rejection> {
-    let name = field.name.as_bytes();
+fn check_field<'b>(
+    head: &mut Head<'_, 'b>,
+    seen: &mut Seen<'b>,
+    kind: Field,
+    field: &RawField<'b>,
+) -> Result<(), Rejection> {
     let value = field.value;
-    match headers::classify(name) {
-        Field::Other if headers::is_alias(name) => {
+    match kind {
+        Field::Other if headers::is_alias(field.name.as_bytes()) => {
             return Err(Rejection::MalformedHead("A header field's name holds an underscore in place of a hyphen."));
         }
         Field::Host if seen.host.is_some() => return Err(Rejection::MalformedHead("There is more than one Host.")),
-        Field::Host if authority::name(value).is_some() => seen.host = Some(value),
-        Field::Host => return Err(Rejection::MalformedHead("The Host is not a host and port.")),
+        Field::Host => {
+            let name = authority::name(value).ok_or(Rejection::MalformedHead("The Host is not a host and port."))?;
+            seen.host = Some((value, name));
+        }
         Field::ContentLength if seen.length.is_some() => {
             return Err(Rejection::Framing("There is more than one Content-Length."));
         }
@@ -263,14 +343,14 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
         Field::Expect => {
             return Err(Rejection::MalformedHead("The only Expect that is understood is 100-continue, once."));
         }
-        Field::Authorization if seen.authorization => {
+        Field::Authorization if head.authorization.is_some() => {
             return Err(Rejection::MalformedHead("There is more than one Authorization."));
         }
-        Field::Authorization => seen.authorization = true,
+        Field::Authorization => head.authorization = Some(value),
+        Field::ApiKey => head.in_api_key = head.in_api_key.and(headers::in_api_key(value)),
         Field::Origin => seen.origin = true,
         Field::PreflightMethod => seen.preflight_method = true,
         Field::Other
-        | Field::ApiKey
         | Field::Cookie
         | Field::ForwardedFor
         | Field::ClientAddress
@@ -279,6 +359,9 @@ fn check_field<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, field: &RawFiel
     }
     Ok(())
 }
+
+/// Options that name what is dropped in any case.
+const HARMLESS: [&[u8]; 4] = [b"te", b"trailer", b"http2-settings", b"proxy-connection"];
 
 /// `Connection` may name fields that go no further (RFC 9110, section 7.6.1), but none that keygate acts on: that
 /// would take from the upstream what the decision rests on.
@@ -292,10 +375,7 @@ fn check_connection<'b>(head: &mut Head<'_, 'b>, seen: &mut Seen<'b>, value: &'b
             seen.connection_upgrade = true;
         } else if matches!(headers::classify(option), Field::Other) && !headers::is_alias(option) {
             head.nominates = true;
-        } else if !matches!(
-            option.to_ascii_lowercase().as_slice(),
-            b"te" | b"trailer" | b"http2-settings" | b"proxy-connection"
-        ) {
+        } else if !HARMLESS.iter().any(|harmless| option.eq_ignore_ascii_case(harmless)) {
             return Err(Rejection::MalformedHead("Connection names a field that must not be dropped."));
         }
     }

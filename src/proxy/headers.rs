@@ -58,7 +58,7 @@ pub enum Field {
     Dropped,
 }
 
-/// Classifies a field by its name.
+/// Classifies a field by its name. **HOT**
 #[must_use]
 pub fn classify(name: &[u8]) -> Field {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
@@ -255,19 +255,26 @@ fn decode_leniently(text: &[u8]) -> Vec<u8> {
 /// What an `X-API-Key` value holds of ours.
 #[must_use]
 pub fn in_api_key(value: &[u8]) -> Presented<'_> {
-    let value = value.trim_ascii();
-    match is_one(value) {
-        true => Presented::One(value),
-        false if credential::is_ours(value) || holds_ours(value) => Presented::Misplaced,
+    let trimmed = value.trim_ascii();
+    match is_one(trimmed) {
+        true => Presented::One(trimmed),
+        false if is_api_key_ours(value) => Presented::Misplaced,
         false => Presented::Absent,
     }
 }
 
+/// Does an `X-API-Key` value hold something of ours? Then it goes no further.
+#[must_use]
+pub fn is_api_key_ours(value: &[u8]) -> bool {
+    credential::is_ours(value.trim_ascii()) || holds_ours(value)
+}
+
 /// A credential of ours and nothing else: no byte that separates two readings of a value.
+#[expect(clippy::needless_bitwise_bool, reason = "looked at all in the same way, the compiler looks at many at once")]
 fn is_one(value: &[u8]) -> bool {
     value.first() == Some(&b'k')
         && credential::is_ours(value)
-        && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        && value.iter().fold(true, |all, b| all & (b.is_ascii_alphanumeric() | (*b == b'_')))
 }
 
 /// Fewer characters than any credential of ours has: shorter words with its prefix are somebody's names.
@@ -307,6 +314,21 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+pub fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
+    // u64::MAX has 20 digits.
+    let (mut digits, mut used) = ([0; 20], 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10).to_le_bytes()[0];
+        number /= 10;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -33,8 +33,7 @@ mod tests {
     use crate::proxy::head::{self, HeadLimits, Parsed};
 
     fn lane(text: &str, is_on: bool) -> &'static str {
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        match head::parse(text.as_bytes(), &mut storage, HeadLimits { size: 1024, fields: 15 }) {
+        match head::parse(text.as_bytes(), &mut head::Space::<16>::new(), HeadLimits { size: 1024, fields: 15 }) {
             Parsed::Head(head) => reason(&head, is_on).as_str(),
             other => panic!("{text}: {other:?}"),
         }

@@ -28,6 +28,8 @@ pub mod request_id;
 pub mod route;
 #[cfg(test)]
 mod script;
+mod session;
+pub mod socket;
 pub mod stream;
 pub mod telemetry;
 pub mod token_exchange;

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 use crate::clock::{BootTime, Clock};
@@ -13,6 +14,8 @@ use crate::clock::{BootTime, Clock};
 #[derive(Debug)]
 pub struct Patience {
     timer: Pin<Box<Sleep>>,
+    /// The timer knows the task and will wake it: it need not be told again.
+    is_awaited: bool,
     /// When the timer fires.
     rings: BootTime,
     due: BootTime,
@@ -23,7 +26,7 @@ impl Patience {
     #[must_use]
     pub fn new(now: BootTime, wait: Duration) -> Self {
         let due = now.plus(wait);
-        Self { timer: Box::pin(tokio::time::sleep(wait)), rings: due, due }
+        Self { timer: Box::pin(tokio::time::sleep(wait)), is_awaited: false, rings: due, due }
     }
 
     /// Over at `due`; `now` is a reading that the caller has anyway.
@@ -34,9 +37,15 @@ impl Patience {
         }
     }
 
-    /// Ready when it is over. The clock is asked only when the timer has fired.
+    /// Ready when it is over. The clock is asked only when the timer has fired. Only one task may ask: the first that does
+    /// is the one that is woken.
     pub fn poll_over(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<()> {
+        if self.is_awaited && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
         loop {
+            // Who must let others go on is told "pending" without having been noted down.
+            self.is_awaited = coop::has_budget_remaining();
             ready!(self.timer.as_mut().poll(cx));
             let now = clock.boot();
             if now >= self.due {
@@ -51,6 +60,7 @@ impl Patience {
         let wait = self.due.since(now) + Duration::from_millis(1);
         let timer = tokio::time::sleep(wait);
         self.timer.as_mut().reset(timer.deadline());
+        self.is_awaited = false;
         self.rings = now.plus(wait);
     }
 }
@@ -92,5 +102,22 @@ mod tests {
         .await;
         assert!(clock.boot() >= BootTime::ZERO.plus(3 * SECOND));
         assert!(polls <= 4, "{polls}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_used_up_its_budget_is_woken_all_the_same() {
+        let clock = FakeClock::at(BootTime::ZERO, WallTime::EPOCH);
+        let mut patience = Patience::new(clock.boot(), SECOND);
+        clock.advance(2 * SECOND);
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            while polls == 1 && coop::has_budget_remaining() {
+                let _ = std::pin::pin!(coop::consume_budget()).poll(cx);
+            }
+            patience.poll_over(cx, &clock)
+        })
+        .await;
+        assert!(polls > 1);
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! Nothing here repeats what a client sent, and what is told of a credential depends on what it has proven.
 
-use std::fmt::Write as _;
+mod answer;
 
-use crate::proxy::date;
 use crate::proxy::path::PathFault;
+pub use answer::{Asker, Problem};
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,22 +222,16 @@ impl Rejection {
         Kind { reason: Self::REASONS.get(self.index()).copied().unwrap_or("internal"), status, problem, title }
     }
 
-    fn detail(&self) -> Option<String> {
+    fn detail(&self) -> Option<&'static str> {
         Some(match self {
-            Self::MalformedHead(what) | Self::Framing(what) => (*what).to_owned(),
-            Self::Path(fault) => fault.describe().to_owned(),
-            Self::MissingCredential => {
-                "Send an encoded key as Authorization: Bearer, as X-API-Key, or by HTTP Basic.".to_owned()
-            }
-            Self::StaleSecret { sent, current } => format!(
-                "The API key is encoded with shared secret version {sent}; the current version is {current}. Encode \
-                 its app key with the current shared secret."
-            ),
-            Self::TokenExpired => "Refresh it, or exchange a new JWT.".to_owned(),
+            Self::MalformedHead(what) | Self::Framing(what) => what,
+            Self::Path(fault) => fault.describe(),
+            Self::MissingCredential => "Send an encoded key as Authorization: Bearer, as X-API-Key, or by HTTP Basic.",
+            Self::TokenExpired => "Refresh it, or exchange a new JWT.",
             Self::TokenRevoked => {
-                "Its API key was rolled, disabled or restricted after it was made. Exchange a new JWT.".to_owned()
+                "Its API key was rolled, disabled or restricted after it was made. Exchange a new JWT."
             }
-            Self::RoleTooLow => "The API key has the role READONLY; this request needs ADMIN.".to_owned(),
+            Self::RoleTooLow => "The API key has the role READONLY; this request needs ADMIN.",
             _ => return None,
         })
     }
@@ -285,69 +279,14 @@ impl Rejection {
         )
     }
 
-    /// The problem document and the header fields that go with it.
-    #[must_use]
-    pub fn problem(&self, request_id: &str) -> Problem {
-        let Kind { status, problem, title, .. } = self.kind();
-        let mut body =
-            format!("{{\"type\":\"urn:keygate:problem:{problem}\",\"title\":\"{title}\",\"status\":{status}");
-        if let Some(detail) = self.detail() {
-            // Details are our own words and numbers: nothing in them needs escaping.
-            let _ = write!(body, ",\"detail\":\"{detail}\"");
-        }
-        if let Self::StaleSecret { sent, current } = self {
-            let _ = write!(body, ",\"sent_version\":{sent},\"current_version\":{current}");
-        }
-        if !request_id.is_empty() {
-            let _ = write!(body, ",\"request_id\":\"{request_id}\"");
-        }
-        body.push_str("}\n");
-        let mut fields = Vec::with_capacity(2);
-        if let Some(challenge) = self.challenge() {
-            fields.push(("WWW-Authenticate", challenge));
-        }
-        match self {
-            Self::NoLease | Self::NoUpstream | Self::Overloaded => fields.push(("Retry-After", "1")),
-            Self::MethodRefused => fields.push(("Allow", "GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS")),
-            _ => {}
-        }
-        Problem { status, fields, body }
-    }
-}
-
-/// An answer ready to be written.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// The status code.
-    pub status: u16,
-    /// Fields beside `Content-Type`, `Content-Length` and `Cache-Control`.
-    pub fields: Vec<(&'static str, &'static str)>,
-    /// `application/problem+json`.
-    pub body: String,
-}
-
-impl Problem {
-    /// As an HTTP/1.1 message. `head_only` answers HEAD (RFC 9110, section 9.3.2).
-    pub fn write_http1(&self, out: &mut Vec<u8>, request_id: &str, head_only: bool, close: bool) {
-        let phrase = http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
-        let mut text = String::with_capacity(512);
-        let _ = write!(text, "HTTP/1.1 {} {phrase}\r\nDate: {}\r\n", self.status, date::now().as_str());
-        for (name, value) in &self.fields {
-            let _ = write!(text, "{name}: {value}\r\n");
-        }
-        let _ = write!(
-            text,
-            "Content-Type: application/problem+json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
-            self.body.len()
-        );
-        if !request_id.is_empty() {
-            let _ = write!(text, "X-Request-Id: {request_id}\r\n");
-        }
-        text.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
-        if !head_only {
-            text.push_str(&self.body);
-        }
-        out.extend_from_slice(text.as_bytes());
+    /// Fields beside those that every answer has.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let other = match self {
+            Self::NoLease | Self::NoUpstream | Self::Overloaded => Some(("Retry-After", "1")),
+            Self::MethodRefused => Some(("Allow", "GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS")),
+            _ => None,
+        };
+        self.challenge().map(|challenge| ("WWW-Authenticate", challenge)).into_iter().chain(other)
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::config::resolved::{self, Access, Demand};
 use crate::credential::Role;
-use crate::proxy::authority;
 use crate::proxy::head::Head;
 use crate::proxy::path;
 use crate::proxy::upstream::Upstream;
@@ -68,15 +67,13 @@ impl Routes {
         made
     }
 
-    /// The route of a request: by host, then by the longest path prefix.
+    /// The route of a request: by the name of its host (without port), then by the longest path prefix.
     #[must_use]
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Arc<Route>> {
-        // Of a checked head; HTTP/1.0 may have none.
-        let name = authority::name(host).unwrap_or_default();
+    pub fn find(&self, host_name: &[u8], path: &[u8]) -> Option<&Arc<Route>> {
         let list = self
             .hosts
             .iter()
-            .find(|(host, _)| name.eq_ignore_ascii_case(host.as_bytes()))
+            .find(|(host, _)| host_name.eq_ignore_ascii_case(host.as_bytes()))
             .map_or(&self.any, |(_, list)| list);
         list.iter().find(|route| path::has_prefix(path, &route.prefix))
     }

@@ -11,6 +11,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 /// What one read or write finds.
@@ -96,7 +97,17 @@ impl Script {
 }
 
 impl AsyncRead for Script {
+    /// As tokio's sockets, it is silent to a task that has done so much in this poll that it must let others go on.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let turn = ready!(coop::poll_proceed(cx));
+        ready!(self.read(cx, out))?;
+        turn.made_progress();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Script {
+    fn read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
@@ -105,7 +116,7 @@ impl AsyncRead for Script {
             None => Poll::Pending,
             Some(Given::After(time)) => {
                 self.pause = Some(Box::pin(tokio::time::sleep(time)));
-                self.poll_read(cx, out)
+                self.read(cx, out)
             }
             Some(Given::Pending) => {
                 cx.waker().wake_by_ref();

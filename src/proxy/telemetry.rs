@@ -1,6 +1,7 @@
 //! What is counted and logged of a request, however it ended. **HOT: handles only; nothing is looked up by name.**
 
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::proxy::reject::Rejection;
 use crate::proxy::route::Route;
 use crate::proxy::token_exchange::{Asked, TokenEndpoints};
 
-/// What is known of a request from its beginning.
+/// What is known of a request from its beginning. A connection keeps one, and writes each request's in the place of the
+/// one before.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `X-Request-Id`.
@@ -29,12 +31,12 @@ pub struct Request {
     /// The client, as `trusted_proxies` makes it out.
     pub client: IpAddr,
     /// As sent; kept only while an access log is written.
-    pub host: Box<[u8]>,
+    pub host: Vec<u8>,
 }
 
 /// How it ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     /// Status code; 0: the client was gone before there was one.
     pub status: u16,
     /// Why it was refused, as in metrics.
@@ -43,8 +45,8 @@ pub struct Outcome {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
-    /// The server that was asked.
-    pub server: Option<SocketAddr>,
+    /// The label of the server that was asked last.
+    pub server: Option<&'a str>,
     /// To the head of its response.
     pub upstream_duration: Option<Duration>,
 }
@@ -98,14 +100,14 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Counts and logs an exchange that had a permit.
-    pub fn served(&self, served: &Served<'_>, outcome: &Outcome) {
+    /// Counts and logs an exchange that had a permit and was over at `now`.
+    pub fn served(&self, served: &Served<'_>, outcome: &Outcome<'_>, now: BootTime) {
         let decision = match (served.rejection, served.permit.key()) {
             (Some(_), _) => Decision::Refused,
             (None, Some(_)) => Decision::Admitted,
             (None, None) => Decision::Public,
         };
-        let took = self.clock.boot().since(served.request.began);
+        let took = now.since(served.request.began);
         if let Some(rejection) = served.rejection {
             self.metrics.refused(rejection.index());
         }
@@ -126,9 +128,9 @@ impl Telemetry {
         }
     }
 
-    /// Counts and logs a request that was refused.
-    pub fn refused(&self, refused: &Refused<'_>, rejection: &Rejection, bytes_out: u64) {
-        let took = self.clock.boot().since(refused.request.began);
+    /// Counts and logs a request that was refused at `now`.
+    pub fn refused(&self, refused: &Refused<'_>, rejection: &Rejection, bytes_out: u64, now: BootTime) {
+        let took = now.since(refused.request.began);
         self.metrics.refused(rejection.index());
         let metrics = refused.route.map_or(&*self.no_route, |(_, metrics)| metrics);
         metrics.record(MethodClass::of(refused.method), Decision::Refused, StatusClass::of(rejection.status()), took);
@@ -182,18 +184,17 @@ impl Telemetry {
         self.log(log, &asked.request, line, &outcome);
     }
 
-    fn log(&self, log: &AccessLog, request: &Request, line: Line<'_>, outcome: &Outcome) {
+    fn log(&self, log: &AccessLog, request: &Request, line: Line<'_>, outcome: &Outcome<'_>) {
         let slot = line.slot.and_then(|index| self.keyring.slot(index));
         let record = slot.map(crate::keyring::Slot::record);
         let id = slot.map(|slot| slot.id().text());
-        let name = record.as_ref().map(|record| percent_decode_str(&record.name).decode_utf8_lossy());
+        let name = record.as_ref().map(|record| decoded(&record.name));
         let key = match (&id, &record, &name) {
             (Some(id), Some(record), Some(name)) => {
                 Some(EntryKey { id: std::str::from_utf8(id).unwrap_or_default(), name, role: record.role })
             }
             _ => None,
         };
-        let server = outcome.server.map(|server| server.to_string());
         log.log(&Entry {
             time: request.time,
             request_id: request.id.as_bytes(),
@@ -207,13 +208,18 @@ impl Telemetry {
             key,
             route: line.route,
             upstream: line.upstream,
-            server: server.as_deref(),
+            server: outcome.server,
             bytes_in: outcome.bytes_in,
             bytes_out: outcome.bytes_out,
             duration: line.took,
             upstream_duration: outcome.upstream_duration,
         });
     }
+}
+
+/// A key's name as it was given.
+fn decoded(name: &str) -> Cow<'_, str> {
+    if name.contains('%') { percent_decode_str(name).decode_utf8_lossy() } else { Cow::Borrowed(name) }
 }
 
 /// What differs between the two kinds of lines.

@@ -14,12 +14,13 @@ use crate::config::resolved::TokenExchange;
 use crate::exchange::{Answer, BODY_MAX, Endpoint, Refusal};
 use crate::metrics::RequestMetrics;
 use crate::proxy::body::Framing;
+use crate::proxy::date::{self, Date};
 use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::head::Head;
+use crate::proxy::path;
 use crate::proxy::telemetry::Request;
 use crate::proxy::waiting::write;
 use crate::proxy::wire::Wire;
-use crate::proxy::{date, path};
 
 /// Bytes of a body as it comes, chunk lines included: enough for the smallest chunks that a client may send.
 const RAW_MAX: usize = 8 * BODY_MAX;
@@ -72,7 +73,7 @@ impl TokenEndpoints {
         let endpoint = match head.path {
             asked if asked == path.as_bytes() => Endpoint::Token,
             asked if asked == refresh_path.as_bytes() => Endpoint::Refresh,
-            asked => return is_nearly(asked, [path, refresh_path]).then_some(Err(Refusal::NotHere)),
+            _ => return is_nearly(head, [path, refresh_path]).then_some(Err(Refusal::NotHere)),
         };
         if head.method != b"POST" {
             return Some(Err(Refusal::Method));
@@ -85,16 +86,16 @@ impl TokenEndpoints {
 }
 
 /// May some reader take the path for that of one of these endpoints, or for one below it?
-fn is_nearly(asked: &[u8], endpoints: [&str; 2]) -> bool {
+fn is_nearly(head: &Head<'_, '_>, endpoints: [&str; 2]) -> bool {
     let begins = |path: &[u8]| endpoints.iter().any(|endpoint| begins_like(path, endpoint));
-    if begins(asked) {
+    if begins(head.path) {
         return true;
     }
-    if path::check(asked).is_ok() {
+    if head.path_fault.is_none() {
         return false;
     }
     // An odd path is resolved as often as anybody might decode it again.
-    let mut path = path::resolved(asked);
+    let mut path = path::resolved(head.path);
     for _ in 0..ODD_DEPTH {
         if begins(&path) {
             return true;
@@ -136,7 +137,7 @@ pub async fn serve(
         return false;
     }
     out.clear();
-    write_http1(out, &answer, &asked.request.id, asked.head_only, close);
+    write_http1(out, &answer, date::at(gateway.clock.wall_coarse()), &asked, close);
     let written = write(wire, out, asked.live.limits.write_stall).await;
     out.zeroize();
     written.is_ok() && !close
@@ -232,24 +233,25 @@ impl Body {
     }
 }
 
-fn write_http1(out: &mut Vec<u8>, answer: &Answer, request_id: &str, head_only: bool, close: bool) {
+fn write_http1(out: &mut Vec<u8>, answer: &Answer, date: Date, asked: &Asked, close: bool) {
     let phrase = http::StatusCode::from_u16(answer.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
     let body = answer.body.expose();
     let mut head = String::with_capacity(256);
     // Writing to a string does not fail.
-    let _ = write!(head, "HTTP/1.1 {} {phrase}\r\nDate: {}\r\n", answer.status, date::now().as_str());
+    let _ = write!(head, "HTTP/1.1 {} {phrase}\r\nDate: {}\r\n", answer.status, date.as_str());
     for (name, value) in answer.fields() {
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let _ = write!(
         head,
-        "Content-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Request-Id: {request_id}\r\n{}\r\n",
+        "Content-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Request-Id: {}\r\n{}\r\n",
         body.len(),
+        asked.request.id,
         if close { "Connection: close\r\n" } else { "" }
     );
     out.reserve(head.len() + body.len());
     out.extend_from_slice(head.as_bytes());
-    if !head_only {
+    if !asked.head_only {
         out.extend_from_slice(body.as_bytes());
     }
 }

@@ -4,11 +4,14 @@
 //! and takes no lock. Both lanes choose here, so weights and turns hold for all requests together.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_load_balancing::health_check::HttpHealthCheck;
@@ -17,6 +20,7 @@ use pingora_load_balancing::{Backend, Backends, discovery};
 use crate::config::resolved;
 use crate::proxy::authorize::Permit;
 use crate::proxy::express::pool::Pool;
+use crate::proxy::socket::Socket;
 
 /// One `[[upstream]]` in force.
 pub struct Upstream {
@@ -123,6 +127,13 @@ impl Upstream {
         }
     }
 
+    /// Reaches its servers in another way than over TCP: for what stands in for them in the same process (fuzzing).
+    pub fn connect_through(&mut self, way: &Arc<dyn L4Connect + Send + Sync>) {
+        for server in &mut self.servers {
+            server.peer.options.custom_l4 = Some(Arc::clone(way));
+        }
+    }
+
     /// Fills in what the health checks look at. Once, before they begin.
     pub async fn prepare(&self) {
         if let Err(error) = self.backends.update(|_| {}).await {
@@ -175,6 +186,18 @@ impl Upstream {
     pub fn server(&self, at: usize) -> &Server {
         // `choose` gives positions of servers that are there, and none ever goes.
         &self.servers[at]
+    }
+
+    /// Connects to the server at such a position.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`], or why there is no connection.
+    pub(crate) async fn connect(&self, at: usize) -> io::Result<Stream> {
+        let server = self.server(at);
+        if let Some(way) = &server.peer.options.custom_l4 {
+            return Ok(Box::new(way.connect(&PeerAddr::Inet(server.address)).await.map_err(io::Error::other)?));
+        }
+        Ok(Box::new(Socket::connect(server.address, self.config.connect_timeout).await?))
     }
 
     /// Connections that nobody uses at the moment; servers have the same positions there.

@@ -2,18 +2,17 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::clock::BootTime;
+use crate::config::resolved::Limits;
 use crate::proxy::buffer::{LARGE, SMALL_HOLDS};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::patience::Patience;
-use crate::proxy::wire::Wire;
+use crate::proxy::session::Session;
+use crate::proxy::wire::{Wire, poll_send};
 
 /// How long a client is listened to after a refusal that closes the connection, so that it reads the answer
 /// before its next write breaks the connection (RFC 9112, section 9.6).
@@ -23,7 +22,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// How waiting for a head ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
+pub(super) enum Waited {
     /// There is more.
     Came,
     /// The client has gone, or there is nothing to wait for any more.
@@ -32,65 +31,81 @@ pub enum Waited {
     TooLong,
 }
 
-/// Waits for more bytes, for the deadline, or for the end of the gateway. `began` is when the first byte of the request
-/// that is being read was seen; it is set here.
-pub async fn wait(
-    began: &mut Option<BootTime>,
-    wire: &mut Wire,
-    patience: &mut Patience,
-    mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
-    gateway: &Gateway,
-) -> Waited {
-    let idle = wire.input.is_empty();
-    let most = {
-        let limits = &gateway.live.load().limits;
+/// How long a client is waited for, as the configuration was when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// For its next request.
+    idle: Duration,
+    /// For the rest of a head, from its first byte.
+    header: Duration,
+    /// How long a head may be: one of this length is refused before more of it is asked for.
+    most: usize,
+}
+
+impl Waits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        let most = limits.max_header_size.max(SMALL_HOLDS);
+        Self { idle: limits.idle_timeout, header: limits.header_timeout, most }
+    }
+
+    /// For the first byte of a new connection: who has asked for nothing yet is not idle, but late.
+    pub(super) fn first(&self) -> Duration {
+        self.idle.min(self.header)
+    }
+}
+
+/// Waits for more bytes, for the deadline, or for the end of the gateway. What is set here of the session: when the first
+/// byte of the request that is being read was seen. **HOT**
+pub(super) async fn wait(session: &mut Session, wire: &mut Wire, patience: &mut Patience, gateway: &Gateway) -> Waited {
+    let (waits, is_idle) = (session.waits, wire.input.is_empty());
+    if is_idle {
+        session.rest();
+        let wait = if session.requests == 0 { waits.first() } else { waits.idle };
+        patience.set(session.over_at, session.over_at.plus(wait));
+    } else if session.began.is_none() {
+        // The head's total deadline runs from its first byte, whatever comes in between.
         let now = gateway.clock.boot();
-        match *began {
-            // The head's total deadline runs from its first byte, whatever comes in between.
-            None if !idle => {
-                *began = Some(now);
-                patience.set(now, now.plus(limits.header_timeout));
-            }
-            None => patience.set(now, now.plus(limits.idle_timeout)),
-            Some(_) => {}
-        }
-        // A head of this length is refused before more of it is asked for.
-        limits.max_header_size.max(SMALL_HOLDS)
-    };
+        session.began = Some(now);
+        patience.set(now, now.plus(waits.header));
+    }
     poll_fn(|cx: &mut Context<'_>| {
-        match wire.poll_fill(cx, most) {
+        match wire.poll_fill(cx, waits.most) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::Gone),
             Poll::Ready(Ok(_)) => return Poll::Ready(Waited::Came),
             Poll::Pending => {}
         }
         // Whoever has sent nothing has nothing to lose; a head that began is waited for.
-        if idle && stop.as_mut().poll(cx).is_ready() {
+        if is_idle && gateway.is_draining() {
             return Poll::Ready(Waited::Gone);
         }
         if patience.poll_over(cx, &*gateway.clock).is_ready() {
-            return Poll::Ready(if idle { Waited::Gone } else { Waited::TooLong });
+            return Poll::Ready(if is_idle { Waited::Gone } else { Waited::TooLong });
         }
         Poll::Pending
     })
     .await
 }
 
-/// Resolves when the gateway is told to stop.
-pub async fn stopped(mut shutdown: ShutdownWatch) {
-    // An error means that the sender is gone: the gateway has ended.
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-/// Writes all of it, or fails when the client does not take it within `stall`.
+/// Writes all of it, or fails when the client does not take it within `stall`. **HOT**
 ///
 /// # Errors
 /// The connection broke, or it took too long.
 pub async fn write(wire: &mut Wire, bytes: &[u8], stall: Duration) -> io::Result<()> {
-    let all = async {
-        wire.io.write_all(bytes).await?;
-        wire.io.flush().await
-    };
-    tokio::time::timeout(stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let mut sent = 0;
+    // What the socket takes at once needs no timer.
+    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(poll_write(cx, wire, bytes, &mut sent))).await {
+        return done;
+    }
+    let rest = poll_fn(|cx| poll_write(cx, wire, bytes, &mut sent));
+    // Boxed, since it is rare: every connection would be larger by it.
+    Box::pin(tokio::time::timeout(stall, rest)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn poll_write(cx: &mut Context<'_>, wire: &mut Wire, bytes: &[u8], sent: &mut usize) -> Poll<io::Result<()>> {
+    while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
+        *sent += ready!(poll_send(&mut wire.io, cx, rest, b""))?;
+    }
+    wire.poll_flush(cx)
 }
 
 /// Tells the client that nothing more comes, and reads what it still sends, for a moment.

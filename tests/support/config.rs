@@ -152,7 +152,6 @@ impl Config {
 fn lane() -> &'static str {
     let thread = std::thread::current();
     match thread.name().and_then(|name| name.split_once("::")) {
-        Some(("express", _)) => "express_lane = true\n",
         Some(("general", _)) => "express_lane = false\n",
         _ => "",
     }

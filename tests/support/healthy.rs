@@ -1,5 +1,6 @@
 //! Clients that do nothing wrong, while others do: they must be served all the time.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,15 @@ use super::{Client, Request};
 pub struct Healthy {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<Duration>>>,
+}
+
+/// How long they took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    pub requests: usize,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub most: Duration,
 }
 
 impl Healthy {
@@ -33,13 +43,21 @@ impl Healthy {
         Self { stop, threads }
     }
 
-    /// How long each request took, from when it was due: a stall counts for all that it delayed. Sorted.
-    pub fn finish(self) -> Vec<Duration> {
+    /// How long the requests took, from when they were due: a stall counts for all that it delayed.
+    pub fn finish(self) -> Took {
         self.stop.store(true, Ordering::SeqCst);
         let threads = self.threads.into_iter();
         let mut all: Vec<Duration> = threads.flat_map(|t| t.join().expect("a healthy client is served")).collect();
         all.sort_unstable();
-        all
+        let below = |percent: usize| all[all.len() * percent / 100];
+        Took { requests: all.len(), p50: below(50), p99: below(99), most: all[all.len() - 1] }
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, p50, p99, most } = self;
+        write!(f, "{requests} requests, half below {p50:?}, 99 % below {p99:?}, all below {most:?}")
     }
 }
 

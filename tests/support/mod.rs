@@ -20,6 +20,8 @@ pub mod page;
 pub mod real_upstream;
 pub mod request;
 pub mod saw;
+pub mod scripted;
+pub mod siege;
 pub mod site;
 pub mod sockets;
 pub mod swarm;

@@ -144,6 +144,17 @@ impl Node {
             .sum()
     }
 
+    /// Requests that took the express lane, and the general lane.
+    pub fn lanes(&self) -> (usize, usize) {
+        let text = self.metrics();
+        let of = |lane: &str| {
+            let lines =
+                text.lines().filter(|line| line.starts_with("keygate_lane_requests_total") && line.contains(lane));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+        };
+        (of("lane=\"express\""), of("lane=\"general\""))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -6,17 +6,23 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::count;
 
 /// Connections from one address: fewer than the gateway allows one.
 const PER_ADDRESS: usize = 200;
 /// Connections that are being made at once; more would fill the listener's backlog.
 const CONNECTING: usize = 100;
-/// Between two connections: what is attacked by waiting shall not be attacked by connecting.
-const PACE: Duration = Duration::from_millis(3);
+/// Between two connections: what is attacked by waiting shall not be attacked by connecting, nor by requests.
+fn pace(script: &Script) -> Duration {
+    let is_silent = script.before.is_empty() && script.first.is_empty();
+    count(Duration::from_millis(3), Duration::from_millis(if is_silent { 1 } else { 4 }))
+}
+
 /// The receive buffer of those that read less than that at a time.
 const SMALL: usize = 4 << 10;
 /// When a test gives up on a connection that nobody ends.
@@ -83,6 +89,59 @@ impl Swarm {
     }
 }
 
+/// Somebody else to attack: reads what comes, answers once at the beginning, and ends each connection after its time.
+pub struct Null {
+    address: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Null {
+    pub fn start(after: Duration) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let (stop, mut stopped) = watch::channel(false);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                let accept = async {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        tokio::spawn(async move { timeout(after, take(stream)).await });
+                    }
+                };
+                tokio::select! {
+                    () = accept => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            });
+        });
+        Self { address, thread: Some(thread), stop }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Null {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+async fn take(mut stream: TcpStream) {
+    let mut block = [0; 4096];
+    let mut is_answered = false;
+    while let Ok(1..) = stream.read(&mut block).await {
+        if !std::mem::replace(&mut is_answered, true) {
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    }
+}
+
 async fn run(
     part: u8,
     address: SocketAddr,
@@ -93,7 +152,7 @@ async fn run(
 ) -> Vec<Cut> {
     let connecting = Arc::new(Semaphore::new(CONNECTING));
     let mut all = JoinSet::new();
-    let mut ticks = interval(PACE);
+    let mut ticks = interval(pace(&script));
     for number in 0..count {
         ticks.tick().await;
         let place = Arc::clone(&connecting).acquire_owned().await.expect("a semaphore");

@@ -4,7 +4,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn ends_at(body: &[u8]) -> Result<Option<usize>, Malformed> {
-    let mut framing = Framing::CHUNKED;
+    ends_of(Sender::Client, body)
+}
+
+fn ends_of(sender: Sender, body: &[u8]) -> Result<Option<usize>, Malformed> {
+    let mut framing = Framing::chunked(sender);
     let taken = framing.feed(body)?;
     Ok(framing.is_done().then_some(taken))
 }
@@ -86,6 +90,68 @@ fn trailers_are_fields() {
     assert_eq!(ends_at(of_fields(33).as_bytes()), Err(Malformed));
 }
 
+/// RFC 9112, sections 5.1, 5.2 and 7.1.1; and what servers of old send.
+#[test]
+fn a_server_may_send_what_a_client_may_not() {
+    let long = format!("2;a={}\r\nok\r\n0\r\n\r\n", "b".repeat(4000));
+    let many = format!("0\r\n{}\r\n", "T: v\r\n".repeat(400));
+    for body in [
+        "2  \r\nok\r\n0 \t \r\n\r\n",
+        "2 ; a=b\r\nok\r\n0\r\n\r\n",
+        "2;\ta = b ; c ;d= \"e;f\"\t;g \r\nok\r\n0\r\n\r\n",
+        "0000000000000002\r\nok\r\n0000000000000000\r\n\r\n",
+        "2\r\nok\r\n0\r\nX : a\r\n\tb\r\n \r\nY \t:c\r\n\r\n",
+        &long,
+        &many,
+    ] {
+        let mut framing = Framing::chunked(Sender::Server);
+        let mut content = Vec::new();
+        let whole = format!("{body}HTTP/1.1");
+        let taken = framing.feed_with(whole.as_bytes(), |piece| content.extend_from_slice(piece));
+        assert_eq!((taken, framing), (Ok(body.len()), Framing::Done), "{body:?}");
+        assert!(body == many || content == b"ok", "{body:?}");
+        assert_eq!(ends_at(body.as_bytes()), Err(Malformed), "{body:?}");
+    }
+}
+
+#[test]
+fn where_an_answer_ends_is_never_in_doubt() {
+    let longer = format!("2;a={}\r\n", "b".repeat(4096));
+    let trailers = format!("0\r\n{}", "T: v\r\n".repeat(1366));
+    for bad in [
+        " 2\r\n",
+        "\r\n",
+        ";a\r\n",
+        "2 2\r\n",
+        "2\x0b\r\n",
+        "2\nok",
+        "2 \nok",
+        "2;\r\n",
+        "2 ; \r\n",
+        "2;;a\r\n",
+        "2;a b\r\n",
+        "2;a=\r\n",
+        "2;a= \r\n",
+        "2;a=b c\r\n",
+        "2;a=\"b\r\n",
+        "2;a=\"b\" c\r\n",
+        "2;a\nok",
+        "00000000000000002\r\n",
+        "1000000000000000\r\n",
+        "2\r\nok \r\n",
+        "2\r\nokk",
+        "0\r\n T: v\r\n",
+        "0\r\nT v: w\r\n",
+        "0\r\nT\r\n :v\r\n",
+        "0\r\nT: v\n",
+        "0\r\nT: v\rw",
+        &longer,
+        &trailers,
+    ] {
+        assert_eq!(ends_of(Sender::Server, bad.as_bytes()), Err(Malformed), "{bad:?}");
+    }
+}
+
 #[test]
 fn a_client_cannot_say_in_trailers_what_it_cannot_say_in_the_head() {
     for name in [
@@ -105,7 +171,7 @@ fn a_client_cannot_say_in_trailers_what_it_cannot_say_in_the_head() {
     ] {
         let body = format!("0\r\nX-Sum: 1\r\n{name}: x\r\n\r\n");
         assert_eq!(ends_at(body.as_bytes()), Err(Malformed), "{name}");
-        let mut servers = Framing::at_trailers(false);
+        let mut servers = Framing::at_trailers(Sender::Server);
         assert_eq!(servers.feed(&body.as_bytes()[3..]), Ok(body.len() - 3), "{name}");
     }
 }
@@ -146,6 +212,9 @@ const PIECES: &[&str] = &[
     "X-Keygate-Role: ADMIN\r\n",
     "3;\r\nabc\r\n",
     "1\na\r\n",
+    "2 \t\r\nab\r\n",
+    "0000000000000001 ; a = b ;c\r\na\r\n",
+    "X-Sum : 1\r\n\t2\r\n",
 ];
 
 proptest! {
@@ -184,14 +253,19 @@ proptest! {
         if let Some((at, byte)) = odd {
             *at.get_mut(&mut body) = byte;
         }
-        for stops in [false, true] {
+        for (sender, stops) in [
+            (Sender::Client, false),
+            (Sender::Client, true),
+            (Sender::Server, false),
+            (Sender::Server, true),
+        ] {
             let feed = |framing: &mut Framing, bytes: &[u8]| match stops {
                 true => framing.feed_to_trailers(bytes, |_| ()),
                 false => framing.feed(bytes),
             };
-            let mut whole = Framing::CHUNKED;
+            let mut whole = Framing::chunked(sender);
             let taken = feed(&mut whole, &body);
-            let (mut bytewise, mut count) = (Framing::CHUNKED, 0);
+            let (mut bytewise, mut count) = (Framing::chunked(sender), 0);
             let stepwise = loop {
                 match body.get(count..=count).map(|byte| feed(&mut bytewise, byte)) {
                     Some(Ok(1)) => count += 1,
@@ -204,8 +278,30 @@ proptest! {
         }
     }
 
+    /// What a client may send, a server may, and it is the same.
+    #[test]
+    fn servers_may_send_all_that_clients_may(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12),
+        odd in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut body = pieces.concat().into_bytes();
+        body.extend_from_slice(b"0\r\n\r\nGET / HTTP/1.1\r\n");
+        if let Some((at, byte)) = odd {
+            *at.get_mut(&mut body) = byte;
+        }
+        let read = |sender| {
+            let (mut framing, mut content) = (Framing::chunked(sender), Vec::new());
+            let taken = framing.feed_with(&body, |piece| content.extend_from_slice(piece));
+            taken.map(|taken| (taken, framing.is_done(), content))
+        };
+        let of_client = read(Sender::Client);
+        prop_assert!(of_client.is_err() || of_client == read(Sender::Server));
+    }
+
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Framing::CHUNKED.clone().feed(&bytes);
+        for sender in [Sender::Client, Sender::Server] {
+            let _ = Framing::chunked(sender).feed(&bytes);
+        }
     }
 }

@@ -10,10 +10,11 @@
 //! Harmless are idempotent methods (RFC 9112, section 9.3.1).
 
 use std::future::poll_fn;
+use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
-use pingora_error::{Error, ErrorType};
+use pingora_core::protocols::Stream;
 
 use crate::clock::BootTime;
 use crate::metrics::{CutReason, UpstreamFailure, UpstreamMetrics};
@@ -23,7 +24,7 @@ use crate::proxy::express::exchange::{End, Exchange, Facts};
 use crate::proxy::express::{Admitted, Done, Ended, Express, Turn, thread};
 use crate::proxy::general::ATTEMPTS;
 use crate::proxy::reject::Rejection;
-use crate::proxy::upstream::Server;
+use crate::proxy::upstream::{Server, Upstream};
 use crate::proxy::wire::Wire;
 
 /// So much earlier than its server says, a kept connection is no longer used.
@@ -36,17 +37,19 @@ struct Attempt<'a> {
     /// The server's position in its upstream.
     at: usize,
     metrics: Option<&'a UpstreamMetrics>,
+    /// The server's connection was kept, and looked at in this poll.
+    is_kept: bool,
     /// If the server has closed its connection before it was asked, it may be asked once more.
     may_repeat: bool,
 }
 
 impl Attempt<'_> {
     /// Keeps the server's connection for later requests.
-    fn keep(&self, server: Wire, keeps_for: Option<u64>, now: BootTime) {
+    fn keep(&self, server: Wire, keeps_for: Option<u64>, is_doubtful: bool, now: BootTime) {
         let upstream = &*self.admitted.route.upstream;
         let told = keeps_for.map(|seconds| Duration::from_secs(seconds).saturating_sub(MARGIN));
         let wait = told.map_or(upstream.idle_timeout(), |told| told.min(upstream.idle_timeout()));
-        upstream.pool().put(thread::index(), self.at, server.io, now.plus(wait));
+        upstream.pool().put(thread::index(), self.at, server.io, now.plus(wait), is_doubtful);
     }
 }
 
@@ -70,13 +73,13 @@ impl Express {
                 break;
             };
             let server = upstream.server(at);
-            done.server = Some(server.address);
-            let kept = if only_new { None } else { upstream.pool().take(thread::index(), at, done.at) };
+            done.server = Some(at);
+            let kept = if only_new { None } else { kept(upstream, at, done.at, !admitted.is_idempotent).await };
             let is_kept = kept.is_some();
             let io = match kept {
                 Some(io) => io,
                 // Boxed, since it is rare: every connection would be larger by it.
-                None => match Box::pin(self.connector.new_stream(&server.peer)).await {
+                None => match Box::pin(upstream.connect(at)).await {
                     Ok(io) => io,
                     Err(error) => {
                         let (rejection, failure) = not_connected(&error);
@@ -91,15 +94,17 @@ impl Express {
                 },
             };
             if !is_kept {
+                metrics.inspect(|metrics| metrics.connected());
                 done.at = self.gateway.clock.boot();
             }
-            // The last moment before it is sent.
+            // The last moment before it is sent. From here to there nothing is waited for: the exchange begins in the
+            // poll in which the kept connection was looked at.
             if let Some(rejection) = watch.lost_at(done.at) {
                 last = rejection;
                 break;
             }
             let may_repeat = is_kept && admitted.is_idempotent && attempt < ATTEMPTS;
-            let attempt = Attempt { admitted, server, at, metrics, may_repeat };
+            let attempt = Attempt { admitted, server, at, metrics, is_kept, may_repeat };
             match self.exchange(&attempt, client, Wire::new(io), &mut turn, &mut watch, &mut done).await {
                 // The other servers have had nothing to do with it.
                 End::Stale => (not, only_new, last) = (None, true, Rejection::UpstreamFailed),
@@ -127,14 +132,15 @@ impl Express {
             request_id: turn.request_id,
             to_head: admitted.to_head,
             may_repeat: attempt.may_repeat,
+            is_awaited: attempt.is_kept,
             closes: admitted.close,
             max_body: admitted.live.limits.max_body,
             stops: &stops,
             clock,
         };
-        let exchange = Exchange::new(client, &mut server, turn.forwarded, admitted.framing, turn.out, facts);
+        let mut exchange = Exchange::new(client, &mut server, turn.forwarded, admitted.framing, turn.out, facts);
         let asked_at = done.at;
-        let mut running = Running::new(exchange, deadlines(attempt, turn.too_old_at), asked_at);
+        let mut running = Running::new(&mut exchange, deadlines(attempt, turn.too_old_at), asked_at);
         let mut cut = None;
         let end = poll_fn(|cx| match watch.lost() {
             Some(why) => {
@@ -149,9 +155,9 @@ impl Express {
             cut = Some(Rejection::UpstreamTimeout);
         }
         done.cut = cut;
-        let exchange = &running.exchange;
         let (keeps_server, keeps_for) = (exchange.keeps_server(), exchange.down.keeps_for);
-        note(done, &end, exchange, asked_at);
+        let is_doubtful = exchange.down.is_bodyless(admitted.to_head);
+        note(done, &end, &exchange, asked_at);
         done.at = clock.boot();
         let failure = match &end {
             End::Failed(_, failure) => *failure,
@@ -169,7 +175,7 @@ impl Express {
             );
         }
         if keeps_server && matches!(end, End::Over | End::ClientGone) {
-            attempt.keep(server, keeps_for, done.at);
+            attempt.keep(server, keeps_for, is_doubtful, done.at);
         }
         end
     }
@@ -185,7 +191,7 @@ impl Done {
 /// What came of an exchange, and what is to be done with the client's connection.
 fn note(done: &mut Done, end: &End, exchange: &Exchange<'_>, asked_at: BootTime) {
     let (up, down) = (&exchange.up, &exchange.down);
-    done.status = down.status;
+    done.status = down.status_told();
     (done.bytes_in, done.bytes_out) = (up.body_bytes(), down.body_bytes());
     done.upstream_duration = down.answered_at.map(|at| at.since(asked_at));
     done.ended = match end {
@@ -193,7 +199,10 @@ fn note(done: &mut Done, end: &End, exchange: &Exchange<'_>, asked_at: BootTime)
         // A client that wanted this, and has sent no more than this request, reads the answer without any care.
         End::Over => Ended::Closes { slowly: !exchange.is_all_that_came() },
         End::Failed(rejection, _) if down.may_answer() => Ended::Answer(rejection.clone()),
-        End::Failed(..) => Ended::Closes { slowly: down.is_written() },
+        End::Failed(rejection, _) => {
+            done.cut.get_or_insert_with(|| rejection.clone());
+            Ended::Closes { slowly: down.is_written() }
+        }
         End::ClientGone | End::Stale => Ended::Closes { slowly: false },
     };
 }
@@ -216,13 +225,15 @@ fn count(metrics: Option<&UpstreamMetrics>, failure: Option<UpstreamFailure>) {
     }
 }
 
+/// A connection that was kept, and is silent: it wakes this task when the server speaks, or ends. Nothing is waited for.
+async fn kept(upstream: &Upstream, at: usize, now: BootTime, is_sure: bool) -> Option<Stream> {
+    poll_fn(|cx| Poll::Ready(upstream.pool().take(thread::index(), at, now, is_sure, cx))).await
+}
+
 /// What the client is told when there is no connection, and what is counted.
-fn not_connected(error: &Error) -> (Rejection, UpstreamFailure) {
-    match error.etype() {
-        ErrorType::ConnectTimedout => (Rejection::UpstreamTimeout, UpstreamFailure::ConnectTimeout),
-        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError => {
-            (Rejection::UpstreamFailed, UpstreamFailure::Connect)
-        }
-        _ => (Rejection::UpstreamFailed, UpstreamFailure::Other),
+fn not_connected(error: &io::Error) -> (Rejection, UpstreamFailure) {
+    match error.kind() {
+        io::ErrorKind::TimedOut => (Rejection::UpstreamTimeout, UpstreamFailure::ConnectTimeout),
+        _ => (Rejection::UpstreamFailed, UpstreamFailure::Connect),
     }
 }

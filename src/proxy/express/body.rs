@@ -4,7 +4,7 @@
 //! connection is put into chunks, so that the client's connection can go on. Trailer fields are not passed unseen:
 //! `trailers`. No I/O here, and no copy: only counting.
 
-use crate::proxy::body::{Framing, Malformed};
+use crate::proxy::body::{Framing, Malformed, Sender};
 use crate::proxy::buffer::Buffer;
 use crate::proxy::express::head::Body;
 
@@ -48,7 +48,7 @@ impl Relay {
         let coding = match body {
             Body::None => Coding::AsItIs(Framing::Done),
             Body::Length(length) => Coding::AsItIs(Framing::of_length(length)),
-            Body::Chunked => Coding::AsItIs(Framing::CHUNKED),
+            Body::Chunked => Coding::AsItIs(Framing::chunked(Sender::Server)),
             Body::UntilClose => Coding::IntoChunks,
         };
         Self { coding, wire: 0, content: 0 }
@@ -181,6 +181,16 @@ mod tests {
         let (out, rest, next) = passed(&mut relay, &[b"3;x=y\r\nabc\r\n", b"0\r\n", b"\r\nHTTP/1.1"]);
         assert_eq!((&*out, &*rest, next), (&b"3;x=y\r\nabc\r\n0\r\n\r\n"[..], &b"HTTP/1.1"[..], Next::Nothing));
         assert_eq!((relay.wire, relay.content), (17, 3));
+
+        // A server's spaces too, which a client would not be granted.
+        let mut relay = Relay::answer(Body::Chunked);
+        let (out, rest, next) = passed(&mut relay, &[b"3 ", b" ; x = y \r\nabc\r\n0 \r", b"\n\r\nHTTP/1.1"]);
+        assert_eq!((&*out, next), (&b"3  ; x = y \r\nabc\r\n0 \r\n\r\n"[..], Next::Nothing));
+        assert_eq!((&*rest, relay.content), (&b"HTTP/1.1"[..], 3));
+        let mut io = Script::texts(&["3 \r\nabc\r\n"]).stream();
+        let (mut buffer, mut relay) = (Buffer::new(), Relay::request(Framing::CHUNKED));
+        read(&mut buffer, &mut io);
+        assert_eq!(relay.pass(&mut buffer, 0), Err(Malformed));
 
         let mut relay = Relay::request(Framing::CHUNKED);
         let (out, rest, next) = passed(&mut relay, &[b"1\r\na\r\n0\r\n", b"X-Sum: 1\r\n\r\nGET"]);

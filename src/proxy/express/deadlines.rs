@@ -2,16 +2,16 @@
 //!
 //! | while | deadline | runs from | then |
 //! |---|---|---|---|
-//! | the request waits for its client | `body_stall` | the last byte either way | 408 |
-//! | the request waits for its server | `write_timeout` | the last byte either way | 504 |
+//! | the request waits for its client | `body_stall` | the last byte either way | 408; after the answer's head, abandoned |
+//! | the request waits for its server | `write_timeout` | the last byte either way | 504; after the answer's head, abandoned |
 //! | the answer waits for its client | `write_stall` | the last byte either way | the client is as good as gone |
 //! | the answer waits for its server, after the request | `read_timeout` | the last byte of both | 504 |
 //! | always | its age | its first byte | 504 |
 //!
-//! One of the first four always applies: an exchange that waits has a deadline. The clock is read when bytes have moved
+//! An early answer goes on without the rest of its request (RFC 9112, section 9.5). One of the first four always applies: an exchange that waits has a deadline. The clock is read when bytes have moved
 //! and the exchange waits again, and the timer is touched when the earliest deadline has become earlier.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{BootTime, Clock};
@@ -46,8 +46,8 @@ enum Late {
 }
 
 /// An exchange that goes on.
-pub(super) struct Running<'e> {
-    pub(super) exchange: Exchange<'e>,
+pub(super) struct Running<'r, 'e> {
+    exchange: &'r mut Exchange<'e>,
     deadlines: Deadlines,
     /// When each half went on last.
     up_at: BootTime,
@@ -57,24 +57,28 @@ pub(super) struct Running<'e> {
     pub(super) is_too_old: bool,
 }
 
-impl<'e> Running<'e> {
+impl<'r, 'e> Running<'r, 'e> {
     /// From `now` on.
-    pub(super) fn new(exchange: Exchange<'e>, deadlines: Deadlines, now: BootTime) -> Self {
+    pub(super) fn new(exchange: &'r mut Exchange<'e>, deadlines: Deadlines, now: BootTime) -> Self {
         Self { exchange, deadlines, up_at: now, down_at: now, due: None, is_too_old: false }
     }
 
     /// Goes on as far as it can, and waits no longer than it may.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, patience: &mut Patience, clock: &dyn Clock) -> Poll<End> {
-        if let Poll::Ready(end) = self.exchange.poll(cx) {
-            return Poll::Ready(end);
-        }
-        self.note_time(patience, clock);
-        if patience.poll_over(cx, clock).is_ready() {
+        loop {
+            if let Poll::Ready(end) = self.exchange.poll(cx) {
+                return Poll::Ready(end);
+            }
+            self.note_time(patience, clock);
+            ready!(patience.poll_over(cx, clock));
             let (_, late) = self.first();
+            if late.is_of_request() && self.exchange.down.has_answer() {
+                self.exchange.up.abandon();
+                continue;
+            }
             self.is_too_old = late == Late::TooOld;
             return Poll::Ready(late.end());
         }
-        Poll::Pending
     }
 
     fn note_time(&mut self, patience: &mut Patience, clock: &dyn Clock) {
@@ -117,6 +121,10 @@ impl<'e> Running<'e> {
 }
 
 impl Late {
+    fn is_of_request(self) -> bool {
+        matches!(self, Self::ClientSendsNothing | Self::ServerTakesNothing)
+    }
+
     fn end(self) -> End {
         match self {
             Self::ClientSendsNothing => End::Failed(Rejection::BodyTimeout, None),

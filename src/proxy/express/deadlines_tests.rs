@@ -51,13 +51,14 @@ async fn ended(framing: Framing, client: Script, server: Script, too_old: Option
         request_id: "id",
         to_head: false,
         may_repeat: false,
+        is_awaited: false,
         closes: false,
         max_body: 1000,
         stops: &|| false,
         clock: &clock,
     };
-    let exchange = Exchange::new(&mut client, &mut server, &mut forwarded, framing, &mut out, facts);
-    let mut running = Running::new(exchange, deadlines, clock.boot());
+    let mut exchange = Exchange::new(&mut client, &mut server, &mut forwarded, framing, &mut out, facts);
+    let mut running = Running::new(&mut exchange, deadlines, clock.boot());
     // What was left of the time in which the head had to come: it no longer counts.
     let mut patience = Patience::new(clock.boot(), SECOND);
     let end = poll_fn(|cx| running.poll(cx, &mut patience, &clock)).await;
@@ -74,6 +75,7 @@ async fn each_side_that_is_waited_for_has_its_own_deadline() {
     let silent = || Script::new([]);
     let stuck = || Script::new([]).stuck();
     let answer = || Script::texts(&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"]);
+    let whole = || Script::texts(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"]);
     for (what, framing, client, server, end, seconds) in [
         ("a body", Framing::Length(5), silent(), silent(), End::Failed(Rejection::BodyTimeout, None), 10),
         (
@@ -88,17 +90,29 @@ async fn each_side_that_is_waited_for_has_its_own_deadline() {
         ("an answer", Framing::Done, silent(), silent(), timed_out(Some(UpstreamFailure::ReadTimeout)), 30),
         ("its rest", Framing::Done, silent(), answer(), timed_out(Some(UpstreamFailure::ReadTimeout)), 30),
         ("taking the answer", Framing::Done, stuck(), answer(), End::ClientGone, 20),
+        // The request is abandoned, the answer is not.
         (
-            "an early answer's request",
+            "an early answer's rest",
             Framing::Length(5),
             silent(),
             answer(),
-            End::Failed(Rejection::BodyTimeout, None),
-            10,
+            timed_out(Some(UpstreamFailure::ReadTimeout)),
+            30,
         ),
+        ("an early answer's request", Framing::Length(5), silent(), whole(), End::Over, 10),
+        ("taking an answered request", Framing::Done, silent(), whole().stuck(), End::Over, 40),
     ] {
         assert_eq!(ended(framing, client, server, None).await, (end, seconds), "{what}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_goes_on_while_its_request_stalls() {
+    let mut server = Script::texts(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"]);
+    for _ in 0..9 {
+        server = server.then(Given::After(8 * SECOND)).then(Given::Bytes(b"x".to_vec()));
+    }
+    assert_eq!(ended(Framing::Length(5), Script::new([]), server, None).await, (End::Over, 72));
 }
 
 #[tokio::test(start_paused = true)]

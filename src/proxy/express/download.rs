@@ -10,11 +10,10 @@
 //! | Body | bytes | they go to the client; nothing more is read before they are gone |
 //! | Body | the last byte | Ended |
 //! | Body | the server ends | Ended, if that is how the body ends; else the exchange fails (RFC 9112, section 8) |
-//! | Body | what is no chunk, or the server breaks | the exchange fails: both connections are closed |
+//! | Body | what is no chunk, or the server breaks | the exchange fails: both connections are closed, or 502 if no byte of the answer has gone yet |
 //! | Ended | the client has taken all | Written |
 //! | any | the client takes no more | the exchange ends |
 
-use std::mem::MaybeUninit;
 use std::task::{Context, Poll};
 
 use crate::clock::BootTime;
@@ -24,7 +23,7 @@ use crate::proxy::buffer::Buffer;
 use crate::proxy::date;
 use crate::proxy::express::body::{Next, Relay};
 use crate::proxy::express::exchange::{End, Facts};
-use crate::proxy::express::head::{self, Answer, FIELDS_MOST, HEAD_MOST, Parsed, Told, USUAL_FIELDS};
+use crate::proxy::express::head::{self, Answer, FIELDS_MOST, HEAD_MOST, Parsed, Space, Told, USUAL_FIELDS};
 use crate::proxy::express::trailers::{self, Sender};
 use crate::proxy::reject::Rejection;
 use crate::proxy::wire::{Wire, poll_send};
@@ -51,15 +50,19 @@ pub(super) struct Download<'e> {
     /// What came is not a whole head, as far as its first `looked` bytes say.
     is_partial: bool,
     looked: usize,
+    /// The server need not be read from: it was a moment ago, and wakes the task when it has something to say.
+    is_awaited: bool,
     /// A byte came from the server.
     pub(super) is_heard: bool,
     /// Of the answer; 0: its head has not come yet.
-    pub(super) status: u16,
+    status: u16,
+    /// The client has a byte of the answer, interim ones apart.
+    is_told: bool,
     /// When that came.
     pub(super) answered_at: Option<BootTime>,
     /// The client was told that its connection ends.
     pub(super) closes: bool,
-    /// The answer began before the request was sent.
+    /// The answer began before the request was sent: the first byte of its head had come.
     is_early: bool,
     /// The server lets its connection be used again.
     keeps: bool,
@@ -77,8 +80,8 @@ enum Looked {
 }
 
 impl<'e> Download<'e> {
-    /// `out` is emptied.
-    pub(super) fn new(out: &'e mut Vec<u8>) -> Self {
+    /// `out` is emptied. `is_awaited`: see [`Facts`].
+    pub(super) fn new(out: &'e mut Vec<u8>, is_awaited: bool) -> Self {
         out.clear();
         Self {
             state: State::Head,
@@ -89,8 +92,10 @@ impl<'e> Download<'e> {
             next: Next::Nothing,
             is_partial: true,
             looked: 0,
+            is_awaited,
             is_heard: false,
             status: 0,
+            is_told: false,
             answered_at: None,
             closes: true,
             is_early: false,
@@ -123,14 +128,17 @@ impl<'e> Download<'e> {
                 continue;
             }
             let goes_on = match (self.state, self.next) {
-                (State::Head, _) if self.is_partial => self.read(cx, server)?,
+                (State::Head, _) if self.is_partial => {
+                    let has_come = self.read(cx, server)?;
+                    // A server that answers early may leave the rest unread, to take it for its next request.
+                    self.is_early |= has_come && !is_sent;
+                    has_come
+                }
                 (State::Head, _) => {
                     let is_last = !has_more && (facts.stops)();
                     // A part that the client is still to send would be taken for its next request (RFC 9112, section
                     // 9.6).
                     self.closes = facts.closes || is_last || !is_sent;
-                    // And a server that answers early may leave the rest unread, to take it for its next request.
-                    self.is_early = !is_sent;
                     self.look_at_head(&mut server.input, facts)?
                 }
                 (State::Body, Next::Nothing) => {
@@ -166,11 +174,15 @@ impl<'e> Download<'e> {
             self.out.clear();
             self.sent = 0;
         }
+        self.is_told |= self.status != 0;
         self.has_moved = true;
     }
 
     /// False: nothing has come.
     fn read(&mut self, cx: &mut Context<'_>, server: &mut Wire) -> Result<bool, End> {
+        if std::mem::take(&mut self.is_awaited) {
+            return Ok(false);
+        }
         match server.poll_fill(cx, HEAD_MOST) {
             Poll::Ready(Ok(0)) => self.server_ended()?,
             Poll::Ready(Ok(_)) => {
@@ -213,8 +225,8 @@ impl<'e> Download<'e> {
 
     /// Looks at the head, and writes what goes to the client.
     fn look_at_fields<const MOST: usize>(&mut self, input: &mut Buffer, facts: &Facts<'_>) -> Looked {
-        let mut storage = [const { MaybeUninit::uninit() }; MOST];
-        let answer = match head::parse(input.bytes(), &mut storage, facts.to_head) {
+        let mut space = Space::<MOST>::new();
+        let answer = match head::parse(input.bytes(), &mut space, facts.to_head) {
             Parsed::Head(answer) => answer,
             Parsed::Partial => return Looked::Partial,
             Parsed::TooManyFields => return Looked::TooManyFields,
@@ -223,12 +235,14 @@ impl<'e> Download<'e> {
                 return Looked::Malformed;
             }
         };
-        let date = (!answer.has_date).then(date::now);
+        let date = (!answer.has_date).then(|| date::at(facts.clock.wall_coarse()));
         let date = date.as_ref().map_or(&b""[..], |date| date.as_bytes());
         answer.write(self.out, &Told { request_id: facts.request_id, closes: self.closes, date });
         let Answer { status, length, body, keeps, keeps_for, .. } = answer;
         input.consume(length);
         (self.is_partial, self.looked) = (input.is_empty(), 0);
+        // What was early was an interim answer, and no more.
+        self.is_early &= status >= 200 || !input.is_empty();
         if status >= 200 {
             self.state = State::Body;
             (self.status, self.keeps, self.keeps_for) = (status, keeps, keeps_for);
@@ -268,7 +282,12 @@ impl<'e> Download<'e> {
 
     /// May the client still be told something else? Not if it has a part of a head.
     pub(super) fn may_answer(&self) -> bool {
-        self.status == 0 && self.sent == 0
+        !self.is_told && self.sent == 0
+    }
+
+    /// Of the answer, as far as the client was told; 0: nothing of it.
+    pub(super) fn status_told(&self) -> u16 {
+        if self.is_told { self.status } else { 0 }
     }
 
     /// Is there something that the client has not taken?
@@ -286,9 +305,20 @@ impl<'e> Download<'e> {
         self.keeps && !self.is_early && matches!(self.state, State::Ended | State::Written)
     }
 
-    /// Bytes of the body so far, without its coding.
+    /// Is there an answer, interim ones apart?
+    pub(super) fn has_answer(&self) -> bool {
+        self.status != 0
+    }
+
+    /// Had the answer no body by its kind, whatever the server thinks (RFC 9112, section 6.3, case 1)?
+    pub(super) fn is_bodyless(&self, to_head: bool) -> bool {
+        to_head || matches!(self.status, 204 | 304)
+    }
+
+    /// Bytes of the body that the client has taken, without its coding; where it took a part of what was there, as many
+    /// as are certain.
     pub(super) fn body_bytes(&self) -> u64 {
-        self.body.content
+        self.body.content.saturating_sub(self.ready as u64)
     }
 
     /// Has something gone on since this was last asked?

@@ -47,6 +47,8 @@ pub(super) struct Facts<'e> {
     pub(super) to_head: bool,
     /// It is idempotent, and on a connection that served others before.
     pub(super) may_repeat: bool,
+    /// The server's connection was read from in this very poll, found silent, and will wake this task.
+    pub(super) is_awaited: bool,
     /// The client wants its connection closed afterwards.
     pub(super) closes: bool,
     /// Bytes of a body at most.
@@ -77,7 +79,7 @@ impl<'e> Exchange<'e> {
         facts: Facts<'e>,
     ) -> Self {
         let up = Upload::new(forwarded, framing, facts.max_body, facts.may_repeat);
-        Self { client, server, up, down: Download::new(out), facts }
+        Self { client, server, up, down: Download::new(out, facts.is_awaited), facts }
     }
 
     /// Goes on as far as both connections let it.

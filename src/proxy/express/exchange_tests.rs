@@ -78,6 +78,7 @@ impl Case {
             request_id: "id",
             to_head: self.to_head,
             may_repeat: self.may_repeat,
+            is_awaited: false,
             closes: self.closes,
             max_body: self.max_body,
             stops: &|| self.stops,
@@ -99,7 +100,7 @@ impl Case {
             }
         };
         let (keeps_server, down) = (exchange.keeps_server(), &exchange.down);
-        let (closes, status, may_answer) = (down.closes, down.status, down.may_answer());
+        let (closes, status, may_answer) = (down.closes, down.status_told(), down.may_answer());
         let ahead = String::from_utf8_lossy(client.input.bytes()).into_owned();
         let (to_server, to_client) = (to_server.text(), to_client.text());
         Outcome { end, to_server, to_client, keeps_server, closes, status, may_answer, ahead }
@@ -198,6 +199,21 @@ fn an_early_answer_ends_the_clients_connection_and_the_rest_of_the_request_goes_
 }
 
 #[test]
+fn an_answer_that_began_early_is_early_however_late_it_ends() {
+    let waits = [Given::Pending, Given::Pending, Given::Pending, Given::Pending];
+    let (begin, end) = OK.split_at(20);
+    let hints = "HTTP/1.1 103 Hints\r\n\r\n";
+    for (early, late, keeps) in [(begin, end, false), (&format!("{hints}{begin}"), end, false), (hints, OK, true)] {
+        let client = Script::texts(&["ab"]).then(Given::Pending).then(Given::Bytes(b"cde".to_vec()));
+        let server =
+            Script::new([Given::Bytes(early.into())].into_iter().chain(waits.clone())).then(Given::Bytes(late.into()));
+        let outcome = upload(Framing::Length(5), client, server).run();
+        assert_eq!((outcome.end, outcome.closes, outcome.keeps_server), (Some(End::Over), false, keeps), "{early}");
+        assert_eq!(outcome.to_server, format!("{HEAD}abcde"));
+    }
+}
+
+#[test]
 fn a_server_that_answers_and_takes_no_more_is_still_heard() {
     let server = Script::texts(&[OK]).with_broken_writes();
     let outcome = upload(Framing::Length(5), Script::texts(&["ab"]), server).run();
@@ -252,6 +268,29 @@ fn what_is_no_answer_is_told_so_and_a_broken_one_never_looks_whole() {
 }
 
 #[test]
+fn who_was_told_nothing_of_a_broken_answer_is_told_that_it_is_broken() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let early = "HTTP/1.1 103 Hints\r\n\r\n";
+    for (server, told, may_answer, status) in [
+        (Script::texts(&[&format!("{head}zz\r\n")]), "", true, 0),
+        (Script::texts(&[&format!("{head}3\r\nabc\r\nzz")]), "", true, 0),
+        (Script::texts(&[&format!("{early}{head}zz\r\n")]), early, true, 0),
+        (Script::texts(&[head, "zz\r\n"]), "HTTP/1.1 200 OK\r\n", false, 200),
+    ] {
+        let outcome = case(Script::default(), server).run();
+        assert_eq!(outcome.end, Some(server_failed(Rejection::UpstreamMalformed, UpstreamFailure::Protocol)));
+        assert_eq!((outcome.may_answer, outcome.status, outcome.keeps_server), (may_answer, status, false), "{told}");
+        let is_all = !may_answer || outcome.to_client == told;
+        assert!(outcome.to_client.starts_with(told) && is_all, "{}", outcome.to_client);
+    }
+    // It takes a part of the head, and no more.
+    let client = Script::default().taking([Some(5), None]);
+    let outcome =
+        case(client, Script::texts(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"]).then(Given::End)).run();
+    assert_eq!((outcome.may_answer, outcome.status), (false, 200));
+}
+
+#[test]
 fn only_what_may_be_repeated_and_was_kept_is_stale() {
     for broken in [Given::End, Given::Broken] {
         let server = || Script::new([broken.clone()]);
@@ -291,6 +330,7 @@ fn a_client_that_reads_slowly_holds_the_server_back() {
         request_id: "id",
         to_head: false,
         may_repeat: false,
+        is_awaited: false,
         closes: false,
         max_body: 0,
         stops: &|| false,

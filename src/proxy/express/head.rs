@@ -1,13 +1,15 @@
-//! **HOT** The head of an answer: parsed by httparse, checked (RFC 9112, sections 4 to 6), and written anew for the
-//! client.
+//! **HOT** The head of an answer: parsed by httparse and checked (RFC 9112, sections 4 to 6); `write` writes it anew for
+//! the client.
 //!
 //! What comes out of [`parse`] borrows from the server's buffer; nothing is allocated. An answer that two readers
 //! could take differently is no answer: the client gets 502. Where the request's head is read: `proxy::head`.
 
+mod write;
+
 use std::mem::MaybeUninit;
 
 use crate::proxy::head::{RawField, connection_options, number};
-use crate::proxy::headers::write_field;
+pub(super) use write::Told;
 
 /// The most bytes of an answer's head.
 pub(super) const HEAD_MOST: usize = 256 * 1024;
@@ -16,8 +18,18 @@ pub(super) const USUAL_FIELDS: usize = 100;
 /// The most fields of an answer.
 pub(super) const FIELDS_MOST: usize = 256;
 
-/// Where the fields of a parsed head lie.
-pub(super) type Storage<'b> = [MaybeUninit<RawField<'b>>];
+/// Where the fields of a parsed head lie, each with what it is to keygate. On the stack: little is written to it but
+/// what a head has.
+pub(super) struct Space<'b, const N: usize> {
+    fields: [MaybeUninit<RawField<'b>>; N],
+    kinds: [Field; N],
+}
+
+impl<const N: usize> Space<'_, N> {
+    pub(super) const fn new() -> Self {
+        Self { fields: [const { MaybeUninit::uninit() }; N], kinds: [Field::Other; N] }
+    }
+}
 
 /// How the body of an answer ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +57,12 @@ pub(super) struct Answer<'h, 'b> {
     pub(super) keeps: bool,
     /// For so many seconds, it says (`Keep-Alive: timeout`, which no RFC defines and many servers send).
     pub(super) keeps_for: Option<u64>,
+    /// The head as it came.
+    bytes: &'b [u8],
     reason: &'b str,
     fields: &'h [RawField<'b>],
+    /// What each of them is.
+    kinds: &'h [Field],
     /// The one value of all `Content-Length`s, where it counts.
     content_length: Option<u64>,
     /// `Connection` names fields beside the usual ones; they end here.
@@ -68,19 +84,8 @@ pub(super) enum Parsed<'h, 'b> {
     Malformed(&'static str),
 }
 
-/// What keygate says in the head that goes to the client.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
-    /// `X-Request-Id`.
-    pub(super) request_id: &'a str,
-    /// The connection ends with this answer.
-    pub(super) closes: bool,
-    /// For an answer without `Date` (RFC 9110, section 6.6.1).
-    pub(super) date: &'a [u8],
-}
-
 /// What a field of an answer is to keygate.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     /// Goes on as it came.
     Other,
@@ -95,18 +100,23 @@ pub(crate) enum Field {
 
 /// Classifies a field by its name.
 pub(crate) fn classify(name: &[u8]) -> Field {
-    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        4 if is("date") => Field::Date,
-        7 if is("upgrade") => Field::Dropped,
-        10 if is("connection") => Field::Connection,
-        10 if is("keep-alive") => Field::KeepAlive,
-        12 if is("x-request-id") => Field::Dropped,
-        14 if is("content-length") => Field::ContentLength,
-        16 if is("proxy-connection") => Field::Dropped,
-        17 if is("transfer-encoding") => Field::TransferEncoding,
+        4 if is(name, b"date") => Field::Date,
+        7 if is(name, b"upgrade") => Field::Dropped,
+        10 if is(name, b"connection") => Field::Connection,
+        10 if is(name, b"keep-alive") => Field::KeepAlive,
+        12 if is(name, b"x-request-id") => Field::Dropped,
+        14 if is(name, b"content-length") => Field::ContentLength,
+        16 if is(name, b"proxy-connection") => Field::Dropped,
+        17 if is(name, b"transfer-encoding") => Field::TransferEncoding,
         _ => Field::Other,
     }
+}
+
+/// Is this the field that is called so, in small letters and hyphens? All bytes are compared at once. What the bit adds
+/// to a letter makes it a small one; a hyphen has it, and is without it a CR, which no name holds.
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    <[u8; N]>::try_from(name).is_ok_and(|name| name.map(|byte| byte | 0x20) == *known)
 }
 
 /// May `Connection` name this field, to end it here? Others are dropped in any case, or no matter of the connection.
@@ -115,12 +125,16 @@ pub(crate) fn may_be_nominated(option: &[u8]) -> bool {
 }
 
 /// Parses and checks the head at the beginning of `bytes`. `to_head`: the request was HEAD.
-pub(super) fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut Storage<'b>, to_head: bool) -> Parsed<'h, 'b> {
+pub(super) fn parse<'h, 'b, const N: usize>(
+    bytes: &'b [u8],
+    space: &'h mut Space<'b, N>,
+    to_head: bool,
+) -> Parsed<'h, 'b> {
     let mut response = httparse::Response::new(&mut []);
     let mut config = httparse::ParserConfig::default();
     // White space between name and colon is taken out (RFC 9112, section 5.1): the head is written anew.
     config.allow_spaces_after_header_name_in_responses(true);
-    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, storage) {
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut space.fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Parsed::Partial,
         Err(httparse::Error::TooManyHeaders) => return Parsed::TooManyFields,
@@ -138,8 +152,9 @@ pub(super) fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut Storage<'b>, to_he
     }
     let fields: &'h [RawField<'b>] = response.headers;
     let mut seen = Seen::default();
-    for field in fields {
-        if let Err(why) = seen.look_at(field) {
+    for (kind, field) in space.kinds.iter_mut().zip(fields) {
+        *kind = classify(field.name.as_bytes());
+        if let Err(why) = seen.look_at(*kind, field.value) {
             return Parsed::Malformed(why);
         }
     }
@@ -167,8 +182,10 @@ pub(super) fn parse<'h, 'b>(bytes: &'b [u8], storage: &'h mut Storage<'b>, to_he
         body,
         keeps: persists && !is_faulty && body != Body::UntilClose,
         keeps_for: seen.keeps_for,
+        bytes,
         reason: response.reason.unwrap_or_default(),
         fields,
+        kinds: &space.kinds,
         // Transfer-Encoding overrides it, and it must not go on (RFC 9112, section 6.3, case 3).
         content_length: seen.content_length.filter(|_| !has_coding),
         nominates: seen.nominates,
@@ -190,43 +207,53 @@ struct Seen {
 }
 
 impl Seen {
-    fn look_at(&mut self, field: &RawField<'_>) -> Result<(), &'static str> {
-        match classify(field.name.as_bytes()) {
+    #[inline]
+    fn look_at(&mut self, kind: Field, value: &[u8]) -> Result<(), &'static str> {
+        match kind {
             Field::Other | Field::Dropped => {}
             Field::Date => self.has_date = true,
-            Field::KeepAlive => self.keeps_for = timeout(field.value),
-            Field::TransferEncoding => {
-                // Chunked once, and last (RFC 9112, section 6.1): twice, some readers would decode it twice.
-                for coding in field.value.split(|b| *b == b',') {
-                    if self.is_chunked == Some(true) {
-                        return Err("a Transfer-Encoding that goes on behind chunked");
-                    }
-                    self.is_chunked = Some(coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-                }
+            Field::KeepAlive => self.keeps_for = timeout(value),
+            Field::TransferEncoding => self.look_at_coding(value)?,
+            Field::ContentLength => self.look_at_length(value)?,
+            Field::Connection => self.look_at_connection(value),
+        }
+        Ok(())
+    }
+
+    /// Chunked once, and last (RFC 9112, section 6.1): twice, some readers would decode it twice.
+    fn look_at_coding(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        for coding in value.split(|b| *b == b',') {
+            let coding = coding.trim_ascii();
+            if coding.is_empty() || self.is_chunked == Some(true) {
+                return Err("a Transfer-Encoding with an empty member, or one behind chunked");
             }
-            // The same length twice, in one field or in two, is one length (RFC 9110, section 8.6).
-            Field::ContentLength => {
-                for value in field.value.split(|b| *b == b',') {
-                    let length = number(value.trim_ascii()).ok_or("a Content-Length that is no number")?;
-                    if self.content_length.replace(length).is_some_and(|before| before != length) {
-                        return Err("two different Content-Lengths");
-                    }
-                }
-            }
-            Field::Connection => {
-                for option in connection_options(field.value) {
-                    if option.eq_ignore_ascii_case(b"close") {
-                        self.close = true;
-                    } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                        self.keep_alive = true;
-                    } else {
-                        // What is written anew or dropped in any case, nobody needs to look for.
-                        self.nominates |= may_be_nominated(option);
-                    }
-                }
+            self.is_chunked = Some(coding.eq_ignore_ascii_case(b"chunked"));
+        }
+        Ok(())
+    }
+
+    /// The same length twice, in one field or in two, is one length (RFC 9110, section 8.6).
+    fn look_at_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        for length in value.split(|b| *b == b',') {
+            let length = number(length.trim_ascii()).ok_or("a Content-Length that is no number")?;
+            if self.content_length.replace(length).is_some_and(|before| before != length) {
+                return Err("two different Content-Lengths");
             }
         }
         Ok(())
+    }
+
+    fn look_at_connection(&mut self, value: &[u8]) {
+        for option in connection_options(value) {
+            if is(option, b"close") {
+                self.close = true;
+            } else if is(option, b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                // What is written anew or dropped in any case, nobody needs to look for.
+                self.nominates |= may_be_nominated(option);
+            }
+        }
     }
 }
 
@@ -244,89 +271,31 @@ impl Answer<'_, '_> {
     pub(super) fn is_interim(&self) -> bool {
         self.status < 200
     }
-
-    /// Appends the head that goes to the client.
-    pub(super) fn write(&self, out: &mut Vec<u8>, told: &Told<'_>) {
-        out.reserve(self.length + 192);
-        self.write_own(out);
-        if self.is_interim() {
-            out.extend_from_slice(b"\r\n");
-            return;
-        }
-        if self.body == Body::UntilClose {
-            // The client's connection goes on (RFC 9112, section 7.1).
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if !self.has_date {
-            write_field(out, b"Date", told.date);
-        }
-        out.extend_from_slice(if told.closes { b"Connection: close\r\n" } else { b"Connection: keep-alive\r\n" });
-        write_field(out, b"X-Request-Id", told.request_id.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// The status line, with our own version (RFC 9110, section 6.2), and the fields that go on.
-    fn write_own(&self, out: &mut Vec<u8>) {
-        let digit = |n: u16| b'0' + u8::try_from(n % 10).unwrap_or(0);
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(&[digit(self.status / 100), digit(self.status / 10), digit(self.status), b' ']);
-        out.extend_from_slice(self.reason.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        // Neither length nor coding may stand in these (RFC 9110, section 8.6; RFC 9112, section 6.1).
-        let is_unframed = self.is_interim() || self.status == 204;
-        let mut length = self.content_length.filter(|_| !is_unframed);
-        for field in self.fields {
-            let name = field.name.as_bytes();
-            match classify(name) {
-                Field::Connection | Field::KeepAlive | Field::Dropped => {}
-                Field::TransferEncoding if is_unframed => {}
-                Field::ContentLength => {
-                    if let Some(length) = length.take() {
-                        write_length(out, name, length);
-                    }
-                }
-                Field::Other if self.nominates && self.is_nominated(name) => {}
-                Field::Other | Field::Date | Field::TransferEncoding => write_field(out, name, field.value),
-            }
-        }
-    }
-
-    #[cold]
-    fn is_nominated(&self, name: &[u8]) -> bool {
-        let connection = self.fields.iter().filter(|f| classify(f.name.as_bytes()) == Field::Connection);
-        connection.flat_map(|field| connection_options(field.value)).any(|option| option.eq_ignore_ascii_case(name))
-    }
 }
 
-/// Appends a `Content-Length`, in decimal.
-fn write_length(out: &mut Vec<u8>, name: &[u8], mut length: u64) {
-    // Below 10^18.
-    let mut digits = [b'0'; 18];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(length % 10).unwrap_or(0);
-        length /= 10;
-        used += 1;
-        if length == 0 {
-            break;
-        }
-    }
-    write_field(out, name, digits.get(digits.len() - used..).unwrap_or_default());
-}
-
-/// Makes one line of each field that was folded over several (RFC 9112, section 5.2: "replace each received obs-fold
-/// with one or more SP octets"). False: nothing was. Lengths stay as they are. What is folded behind the status line
-/// is left as it is, and malformed (section 2.2).
+/// Makes one line of each field's value that was folded over several (RFC 9112, section 5.2: "replace each received
+/// obs-fold with one or more SP octets"). False: nothing was. Lengths stay as they are. What is folded behind the status
+/// line (section 2.2) or in front of a colon is left as it is, and malformed. A bare LF ends a line here too, as for the
+/// parser.
 #[cold]
 pub(super) fn unfold(bytes: &mut [u8]) -> bool {
-    let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |end| end + 2);
-    let fields = memchr::memchr(b'\n', bytes).map_or(head, |line_end| line_end + 2);
-    let mut found = false;
-    for at in fields..head.saturating_sub(2) {
-        if let Some(fold @ [b'\r', b'\n', b' ' | b'\t']) = bytes.get_mut(at..at + 3) {
-            fold.fill(b' ');
-            found = true;
+    let mut line = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    let (mut is_status, mut is_value, mut found) = (true, false, false);
+    while let Some(length) = memchr::memchr(b'\n', bytes.get(line..).unwrap_or_default()) {
+        let next = line + length + 1;
+        let (before, after) = bytes.split_at_mut(next);
+        is_value |= !is_status && memchr::memchr(b':', before.get(line..).unwrap_or_default()).is_some();
+        match after {
+            // The end of the head: what follows is none of ours.
+            [b'\n', ..] | [b'\r', b'\n', ..] => break,
+            [white @ (b' ' | b'\t'), ..] if is_value => {
+                *white = b' ';
+                before.iter_mut().rev().take_while(|byte| b"\r\n".contains(byte)).take(2).for_each(|end| *end = b' ');
+                found = true;
+            }
+            _ => is_value = false,
         }
+        (line, is_status) = (next, false);
     }
     found
 }

@@ -1,10 +1,8 @@
 //! Answers as servers send them, and what becomes of their heads.
 
-use std::mem::MaybeUninit;
-
 use proptest::prelude::*;
 
-use super::head::{Body, Parsed, Told, parse, unfold};
+use super::head::{Body, Parsed, Space, Told, parse, unfold};
 
 const TOLD: Told<'_> = Told { request_id: "id-1", closes: false, date: b"Thu, 01 Jan 1970 00:00:00 GMT" };
 /// What every final answer ends with.
@@ -12,8 +10,8 @@ const OURS: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-aliv
 
 /// Body, whether the server's connection is kept, and the written head; or why not.
 fn outcome(text: &str, to_head: bool) -> Result<(Body, bool, String), String> {
-    let mut storage = [const { MaybeUninit::uninit() }; 16];
-    match parse(text.as_bytes(), &mut storage, to_head) {
+    let mut space = Space::<16>::new();
+    match parse(text.as_bytes(), &mut space, to_head) {
         Parsed::Head(answer) => {
             let mut out = Vec::new();
             answer.write(&mut out, &TOLD);
@@ -143,7 +141,38 @@ fn folded_fields_become_one_line_of_the_same_length() {
     let (.., head) = outcome(std::str::from_utf8(&bytes).unwrap(), false).unwrap();
     assert!(head.contains("\r\nA: b   c   d\r\n"), "{head}");
     assert!(!unfold(&mut b"HTTP/1.1 200 OK\r\n A: b\r\nC: d\r\n\r\n".to_vec()), "the status line is not continued");
-    assert!(!unfold(&mut b"HTTP/1.1 200 OK\r\nA: b\n c\r\n\r\n".to_vec()), "only after CRLF");
+    assert!(!unfold(&mut b"\r\nHTTP/1.1 200 OK\n\tA: b\nC: d\n\n".to_vec()), "nor behind an empty line");
+    assert!(!unfold(&mut b"HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n".to_vec()), "a name is not folded");
+    assert!(!unfold(&mut b"HTTP/1.1 200 OK\r\nA: b\r\nC\r\n : d\r\n\r\n".to_vec()), "nor is that of a later field");
+    for (folded, unfolded) in [
+        ("HTTP/1.1 200 OK\nA: b\n c\n\n d\n e", "HTTP/1.1 200 OK\nA: b  c\n\n d\n e"),
+        ("HTTP/1.1 200 OK\r\nA: b\n\tc\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b  c\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nA: b\r\n \r\n\n x", "HTTP/1.1 200 OK\r\nA: b   \r\n\n x"),
+        ("HTTP/1.1 200 OK\nA:\n b\n c\n\n", "HTTP/1.1 200 OK\nA:  b  c\n\n"),
+    ] {
+        let mut bytes = folded.as_bytes().to_vec();
+        assert!(unfold(&mut bytes), "{folded:?}");
+        assert_eq!(String::from_utf8_lossy(&bytes), unfolded);
+        assert!(outcome(unfolded, false).is_ok(), "{unfolded:?}");
+    }
+}
+
+#[test]
+fn what_came_as_it_is_written_is_copied_and_what_did_not_is_written() {
+    for (came, told) in [
+        (
+            "HTTP/1.1 200 \r\nA: b\r\nC:d\r\nConnection: x\r\nE: f \r\nContent-Length: 07, 7\r\nG: \r\n\r\n",
+            "HTTP/1.1 200 \r\nA: b\r\nC: d\r\nE: f\r\nContent-Length: 7\r\nG: \r\n",
+        ),
+        (
+            "HTTP/1.0 200 OK\nA: b\nC: d\r\nContent-Length: 0\r\nE: f\r\nContent-Length: 00\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nContent-Length: 0\r\nE: f\r\n",
+        ),
+        ("\r\nHTTP/1.1 404\r\ncontent-length: 10\r\nA:b\r\n\r\n", "HTTP/1.1 404 \r\ncontent-length: 10\r\nA: b\r\n"),
+    ] {
+        let (.., head) = outcome(came, false).unwrap();
+        assert_eq!(head, format!("{told}{OURS}"));
+    }
 }
 
 #[test]
@@ -158,8 +187,8 @@ fn how_long_a_server_keeps_a_connection_is_read() {
         ("", None),
     ] {
         let text = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {value}\r\nContent-Length: 0\r\n\r\n");
-        let mut storage = [const { MaybeUninit::uninit() }; 16];
-        let Parsed::Head(answer) = parse(text.as_bytes(), &mut storage, false) else { panic!("{text:?}") };
+        let mut space = Space::<16>::new();
+        let Parsed::Head(answer) = parse(text.as_bytes(), &mut space, false) else { panic!("{text:?}") };
         assert_eq!(answer.keeps_for, expected, "{value:?}");
     }
 }
@@ -168,6 +197,7 @@ fn how_long_a_server_keeps_a_connection_is_read() {
 const LINES: &[&str] = &[
     "Content-Length: 5\r\n",
     "content-length: 5, 5\r\n",
+    "Content-Length:005\r\n",
     "Content-Length: 0\r\n",
     "Transfer-Encoding: chunked\r\n",
     "Transfer-Encoding: gzip, Chunked\r\n",
@@ -199,15 +229,15 @@ proptest! {
         if let Some((at, byte)) = odd {
             *at.get_mut(&mut bytes) = byte;
         }
-        let mut storage = [const { MaybeUninit::uninit() }; 16];
-        let Parsed::Head(answer) = parse(&bytes, &mut storage, to_head) else { return Ok(()) };
+        let mut space = Space::<16>::new();
+        let Parsed::Head(answer) = parse(&bytes, &mut space, to_head) else { return Ok(()) };
         let mut out = Vec::new();
         answer.write(&mut out, &TOLD);
         prop_assert!(memchr::memchr_iter(b'\n', &out).all(|at| out[at - 1] == b'\r'));
         prop_assert_eq!(memchr::memchr_iter(b'\r', &out).count(), memchr::memchr_iter(b'\n', &out).count());
 
-        let mut storage = [const { MaybeUninit::uninit() }; 32];
-        let Parsed::Head(told) = parse(&out, &mut storage, to_head) else { panic!("{}", out.escape_ascii()) };
+        let mut space = Space::<32>::new();
+        let Parsed::Head(told) = parse(&out, &mut space, to_head) else { panic!("{}", out.escape_ascii()) };
         prop_assert_eq!(told.length, out.len());
         prop_assert_eq!(told.status, answer.status);
         let ends_as = if answer.body == Body::UntilClose { Body::Chunked } else { answer.body };

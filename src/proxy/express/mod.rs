@@ -26,11 +26,8 @@ pub(crate) mod thread;
 mod trailers;
 mod upload;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 
 use crate::clock::BootTime;
 use crate::proxy::authorize::Permit;
@@ -43,8 +40,6 @@ use crate::proxy::route::Route;
 /// The lane: one for all connections.
 pub struct Express {
     gateway: Arc<Gateway>,
-    /// Only to connect: what is kept is in each upstream's pool.
-    connector: TransportConnector,
 }
 
 /// A request that was admitted, beside its bytes.
@@ -108,12 +103,12 @@ pub struct Done {
     pub bytes_in: u64,
     /// Bytes of the answer's body, without its coding.
     pub bytes_out: u64,
-    /// The server that was asked last.
-    pub server: Option<SocketAddr>,
+    /// The server that was asked last: its position in the upstream.
+    pub server: Option<usize>,
     /// From the moment it was about to be asked to the head of its answer.
     pub upstream_duration: Option<Duration>,
-    /// Why it was ended before its time: its permit was lost, or it was too old. The client may have a part of an
-    /// answer.
+    /// Why it ended before its time: its permit was lost, it was too old, or the server did not answer wholly. The client
+    /// may have a part of an answer.
     pub cut: Option<Rejection>,
     /// A reading of the clock from when it was over.
     pub at: BootTime,
@@ -123,7 +118,7 @@ impl Express {
     /// For this gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway, connector: TransportConnector::new(Some(ConnectorOptions::new(1))) }
+        Self { gateway }
     }
 }
 

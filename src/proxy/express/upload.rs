@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Sending | the server takes bytes | goes on with what is left; nothing is read before that is gone |
 //! | Sending | all of the request is sent | Sent |
-//! | Sending | the server takes no more | Abandoned: an early answer may be there (RFC 9112, section 9.5) |
+//! | Sending | the server takes no more, or one side stalls after the answer's head | Abandoned: an early answer may be there (RFC 9112, section 9.5) |
 //! | Sending | the client ends or breaks | the exchange ends: a part must not look whole (RFC 9112, section 8) |
 //! | Sending | chunks or trailers are malformed | the exchange fails: 400 (RFC 9112, section 7.1) |
 //! | Sending | the body is too large | the exchange fails: 413 (RFC 9110, section 15.5.14) |
@@ -157,6 +157,11 @@ impl<'e> Upload<'e> {
         self.body.end();
         self.next = Next::Nothing;
         Ok(true)
+    }
+
+    /// Nobody waits for the rest of it any more.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Abandoned;
     }
 
     /// From here on the request cannot be repeated.

@@ -47,7 +47,7 @@ impl Context {
             reason: exchange.rejection.as_ref().or(cut).map(Rejection::reason),
             bytes_in,
             bytes_out,
-            server: exchange.server.map(|at| upstream.server(at).address),
+            server: exchange.server.map(|at| &*upstream.server(at).label),
             upstream_duration: exchange.answered_after,
         };
         if let (Some(took), Some(metrics)) =
@@ -64,7 +64,7 @@ impl Context {
             target: &self.target,
             rejection: exchange.rejection.as_ref(),
         };
-        self.gateway.telemetry.served(&served, &outcome);
+        self.gateway.telemetry.served(&served, &outcome, self.gateway.clock.boot());
     }
 }
 

@@ -38,3 +38,21 @@ fn an_upgrade_that_is_granted_is_told() {
     let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Accept", "x")];
     assert_eq!(passed(101, &fields), ["connection", "upgrade", "sec-websocket-accept"]);
 }
+
+#[test]
+fn a_body_of_which_nothing_tells_the_end_is_known() {
+    let endless = |status: u16, codings: &[&'static str]| {
+        let mut response = ResponseHeader::build(status, None).unwrap();
+        for coding in codings {
+            response.append_header("Transfer-Encoding", *coding).unwrap();
+        }
+        is_endless(&response)
+    };
+    for told in [&[][..], &["chunked"], &["Chunked "], &["gzip, chunked"], &["gzip", "chunked"]] {
+        assert!(!endless(200, told), "{told:?}");
+    }
+    for untold in [&["xchunked"][..], &["gzip"], &["chunked, gzip"], &["chunked", "identity"], &["chunked, chunked"]] {
+        assert!(endless(200, untold), "{untold:?}");
+        assert!(!endless(204, untold) && !endless(304, untold), "there is no body");
+    }
+}

@@ -5,8 +5,7 @@ use super::*;
 const LIMITS: HeadLimits = HeadLimits { size: 1024, fields: 8 };
 
 fn outcome(text: &str) -> String {
-    let mut storage = [httparse::EMPTY_HEADER; 16];
-    match parse(text.as_bytes(), &mut storage, LIMITS) {
+    match parse(text.as_bytes(), &mut Space::<16>::new(), LIMITS) {
         Parsed::Partial => "partial".into(),
         Parsed::Head(head) => format!(
             "{} {} host={} {:?} close={}",

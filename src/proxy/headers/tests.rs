@@ -2,6 +2,61 @@
 
 use super::*;
 
+/// In any case; one letter more, or another one, and it is somebody else's.
+#[test]
+fn names_are_known_in_any_case_and_whole() {
+    let all = [
+        (
+            Field::Dropped,
+            "te proxy x-host trailer x-method forwarded keep-alive x-http-method x-rewrite-url http2-settings \
+             x-original-url x-original-uri x-original-host x-original-path proxy-connection x-method-override \
+             x-original-method proxy-authenticate proxy-authorization x-http-host-override \
+             x-envoy-original-path x-http-method-override",
+        ),
+        (Field::Host, "host"),
+        (Field::Cookie, "cookie"),
+        (Field::Expect, "expect"),
+        (Field::Origin, "origin"),
+        (Field::Upgrade, "upgrade"),
+        (Field::ApiKey, "x-api-key"),
+        (
+            Field::ClientAddress,
+            "x-real-ip client-ip x-client-ip x-remote-ip x-forwarded x-remote-addr forwarded-for \
+             fly-client-ip true-client-ip proxy-client-ip cf-connecting-ip fastly-client-ip x-originating-ip \
+             x-azure-clientip wl-proxy-client-ip cf-connecting-ipv6 x-cluster-client-ip \
+             x-envoy-external-address",
+        ),
+        (Field::Connection, "connection"),
+        (Field::RequestId, "x-request-id"),
+        (Field::Authorization, "authorization"),
+        (Field::ContentLength, "content-length"),
+        (Field::ForwardedFor, "x-forwarded-for"),
+        (Field::TransferEncoding, "transfer-encoding"),
+        (Field::WebSocketVersion, "sec-websocket-version"),
+        (Field::PreflightMethod, "access-control-request-method"),
+    ];
+    for (kind, names) in all {
+        for name in names.split(' ') {
+            assert_eq!(classify(name.as_bytes()), kind, "{name}");
+            assert_eq!(classify(name.to_ascii_uppercase().as_bytes()), kind, "{name}");
+            let mixed: String =
+                name.char_indices().map(|(at, c)| if at % 2 == 0 { c.to_ascii_uppercase() } else { c }).collect();
+            assert_eq!(classify(mixed.as_bytes()), kind, "{mixed}");
+            let begins = |name: &str| name.starts_with("x-keygate-") || name.starts_with("x-forwarded-");
+            for other in [format!("{name}q"), format!("q{}", &name[1..]), format!("{}q", &name[..name.len() - 1])] {
+                let expected = if begins(&other) { Field::Dropped } else { Field::Other };
+                assert_eq!(classify(other.as_bytes()), expected, "{other}");
+            }
+        }
+    }
+    for name in ["x-keygate-", "X-Keygate-Role", "X-FORWARDED-PROTO", "x-forwarded-anything-at-all-however-long"] {
+        assert_eq!(classify(name.as_bytes()), Field::Dropped, "{name}");
+    }
+    for name in ["", "x", "accept", "x-keygate", "y-keygate-role"] {
+        assert_eq!(classify(name.as_bytes()), Field::Other, "{name}");
+    }
+}
+
 #[test]
 fn aliases_are_known() {
     for name in [

@@ -1,5 +1,7 @@
 //! Every refusal, and the page that lists them.
 
+use std::fmt::Write as _;
+
 use super::*;
 
 /// One of each reason, in the order of [`Rejection::REASONS`].

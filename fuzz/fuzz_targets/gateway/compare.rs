@@ -1,0 +1,72 @@
+//! What may differ between the lanes, each with its reason. The rest must not. What is a matter of single messages
+//! stands at `Asked::is_alike`. Nothing is repeated in the general lane here: its kept connections are found unfit for
+//! the lack of a socket.
+
+use super::messages::{Asked, answers, find, told};
+use super::plan::{Deed, Plan};
+use super::world::Seen;
+
+/// Bytes of early requests that the express lane reads.
+const AHEAD: usize = 8 * 1024;
+
+/// Are the two the same, but for what is allowed?
+pub fn compare(plan: &Plan, express: &Seen, general: &Seen) -> Result<(), String> {
+    let methods: Vec<_> = told(&plan.sent()).into_iter().map(|told| told.method).collect();
+    let one =
+        answers(express, &methods).map_err(|why| format!("the express lane answers with what is no answer: {why}"))?;
+    let other =
+        answers(general, &methods).map_err(|why| format!("the general lane answers with what is no answer: {why}"))?;
+    for at in 0..one.len().max(other.len()) {
+        // What else an answer's head in pieces is, the express lane looks at when its end has come, or never comes; and
+        // it has passed on interim answers that came with what is none.
+        let is_none = |answer: &Asked| answer.status() == 502 || answer.status() < 200;
+        if other.get(at).is_some_and(Asked::is_malformed) && one.get(at..).is_none_or(|rest| rest.iter().all(is_none)) {
+            return Ok(());
+        }
+        let (Some(one), Some(other)) = (one.get(at), other.get(at)) else { break };
+        // A body that is none from its first chunk on: the express lane says so, where that came with the head. pingora
+        // takes some of these for whole, such as one that begins with an empty line.
+        if one.is_malformed() && (!other.is_whole || other.all("transfer-encoding").next().is_some()) {
+            return Ok(());
+        }
+        if !one.is_alike(other) {
+            return Err(format!("answer {at} differs:\n  express {one}\n  general {other}"));
+        }
+    }
+    if has_read_further(express, &one, general, &other) || has_read_further(general, &other, express, &one) {
+        return Ok(());
+    }
+    if one.len() != other.len() {
+        return Err(format!("{} answers in the express lane, {} in the general", one.len(), other.len()));
+    }
+    for (at, (one, other)) in express.asked.iter().zip(&general.asked).enumerate() {
+        if !one.is_alike(other) {
+            return Err(format!("request {at} differs:\n  express {one}\n  general {other}"));
+        }
+    }
+    // Where a request's body is none, its head may have been sent before that was known, or not.
+    let whole = |seen: &Seen| seen.asked.iter().filter(|asked| asked.is_whole).count();
+    if whole(express) != whole(general) {
+        return Err("another number of requests".to_owned());
+    }
+    // pingora does not always look whether the client is still there; and with plenty of early requests, neither does
+    // the express lane.
+    let has_left = plan.client.iter().any(|deed| matches!(deed, Deed::Ends | Deed::Breaks));
+    let may_differ = has_left && (express.is_closed || plan.sent().len() > AHEAD);
+    // Nor does it give up a request that is not all there when the answer's body turns out to be none.
+    let may_differ = may_differ || (express.is_closed && one.last().is_some_and(|last| !last.is_whole));
+    if express.is_closed != general.is_closed && !may_differ {
+        return Err("closed in one lane only".to_owned());
+    }
+    Ok(())
+}
+
+/// How far one reads ahead while an answer is under way is no matter of the other: what is then no head is refused at
+/// once, or when its end has come.
+fn has_read_further(further: &Seen, more: &[Asked], other: &Seen, less: &[Asked]) -> bool {
+    let is_refusal = |last: &Asked| last.status() == 400 && find(&last.body, b"problem:malformed-request").is_some();
+    more.len() == less.len() + 1
+        && more.last().is_some_and(is_refusal)
+        && !other.is_closed
+        && further.asked.len() == other.asked.len()
+}
