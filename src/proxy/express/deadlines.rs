@@ -8,8 +8,9 @@
 //! | the answer waits for its server, after the request | `read_timeout` | the last byte of both | 504 |
 //! | always | its age | its first byte | 504 |
 //!
-//! An early answer goes on without the rest of its request (RFC 9112, section 9.5). One of the first four always applies: an exchange that waits has a deadline. The clock is read when bytes have moved
-//! and the exchange waits again, and the timer is touched when the earliest deadline has become earlier.
+//! An early answer goes on without the rest of its request (RFC 9112, section 9.5). One of the first four always applies: an
+//! exchange that waits has a deadline. The clock is read when bytes have moved and the exchange waits again, and the timer
+//! is touched when the earliest deadline has become earlier.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
