@@ -14,7 +14,7 @@ fn slow_heads_are_cut_in_time() {
     let start = b"GET /x HTTP/1.1\r\nHost: gateway.test\r\nX-A: ".to_vec();
     let long = [&start[..], &vec![b'a'; 31_000]].concat();
     let served = rig.get("/status/204");
-    let slow = |name, attackers, script| Attack { name, attackers, script, cut_after: deadline(), told: &[408] };
+    let slow = |name, attackers, script| Attack { name, attackers, script, cut_after: Some(deadline()), told: &[408] };
     let pace = count(200, 1000);
     let attacks = vec![
         slow("bytes of a head", count(200, 2500), dripping(start.clone(), b"a", pace)),
@@ -31,7 +31,7 @@ fn slow_heads_are_cut_in_time() {
 fn slow_bodies_are_cut_in_time_and_never_look_whole() {
     let rig = Rig::start();
     let script = |bytes: &[u8]| Script { first: [bytes, b"0123456789"].concat(), ..Script::default() };
-    let silent = |name, attackers, script| Attack { name, attackers, script, cut_after: deadline(), told: &[408] };
+    let silent = |name, attackers, script| Attack { name, attackers, script, cut_after: Some(deadline()), told: &[408] };
     let without_key = request("POST", "/sink/attack").field("Content-Length", "1000000").bytes();
     let attacks = vec![
         silent("a body that stops", count(100, 1000), script(&rig.upload(""))),
@@ -45,7 +45,7 @@ fn slow_bodies_are_cut_in_time_and_never_look_whole() {
             attackers: count(100, 1000),
             script: dripping(without_key, b"a", count(300, 1000)),
             // Answered at once, and with the answer comes the end.
-            cut_after: Duration::ZERO,
+            cut_after: None,
             told: &[401],
         },
     ];
@@ -67,7 +67,7 @@ fn idle_connections_are_ended_in_time() {
         name,
         attackers,
         script: Script { before, ..Script::default() },
-        cut_after,
+        cut_after: Some(cut_after),
         told: &[],
     };
     let large = get("/status/204").bearer(&rig.key).field("X-Large", &"a".repeat(30_000)).bytes();
@@ -90,7 +90,7 @@ fn silent_tunnels_are_ended_by_their_age() {
     let first = upgrade.bearer(&rig.key).bytes();
     let script = Script { first, ..Script::default() };
     // Interim answers are not counted as told.
-    rig.withstands(&[Attack { name: "silence", attackers: count(50, 500), script, cut_after: age(), told: &[] }]);
+    rig.withstands(&[Attack { name: "silence", attackers: count(50, 500), script, cut_after: Some(age()), told: &[] }]);
     rig.lets_the_upstream_go();
 }
 
@@ -104,7 +104,7 @@ fn bodies_that_never_stall_are_ended_by_their_age() {
         name,
         attackers: count(50, 300),
         script: dripping(first, bytes, count(300, 1000)),
-        cut_after: age(),
+        cut_after: Some(age()),
         told: &[408, 504],
     };
     rig.withstands(&[attack("a byte now and then", length, b"a"), attack("a chunk now and then", chunks, &chunk)]);
@@ -156,7 +156,7 @@ fn a_pipeline_is_answered_as_far_as_it_came_and_then_cut() {
     let first = [rig.get("/status/204").repeat(20), b"GET /x HTTP/1.1\r\nHost: ga".to_vec()].concat();
     let attackers = count(20, 500);
     let script = Script { first, ..Script::default() };
-    rig.withstands(&[Attack { name: "half a request", attackers, script, cut_after: deadline(), told: &[408] }]);
+    rig.withstands(&[Attack { name: "half a request", attackers, script, cut_after: Some(deadline()), told: &[408] }]);
     rig.assert_refused("head_timeout", attackers);
     assert_eq!(rig.upstream.seen_at("/status/204").len(), 20 * attackers);
 }
@@ -169,6 +169,6 @@ fn tiny_chunks_count_with_all_that_is_around_them() {
     let attackers = count(4, 8);
     let script = dripping(first, &chunks, 1);
     // Ended as soon as they are too many.
-    rig.withstands(&[Attack { name: "tiny chunks", attackers, script, cut_after: Duration::ZERO, told: &[413] }]);
+    rig.withstands(&[Attack { name: "tiny chunks", attackers, script, cut_after: None, told: &[413] }]);
     rig.assert_refused("body_too_large", attackers);
 }

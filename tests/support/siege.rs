@@ -12,7 +12,9 @@ use super::swarm::{Null, Script, Swarm};
 use super::{Config, Gateway, Key, Upstream, count, wait_for};
 
 /// The most that a healthy client may wait for an answer, and nearly all of them.
-const PATIENT: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(2)];
+fn patient() -> [Duration; 2] {
+    count([20, 10], [5, 2]).map(Duration::from_secs)
+}
 /// What memory may have grown by when the attack is over: what the allocator keeps for the next.
 const KEPT_KIB: u64 = 32 << 10;
 /// How much later than the gateway an attacker may have looked at the clock, among all the others.
@@ -36,10 +38,11 @@ pub fn age() -> Duration {
     deadline() * 2
 }
 
-/// How much later than its deadline somebody may be cut: a tick of the timers, and the queue of thousands of ends.
-/// The program under test is not optimised.
+/// How much later than its deadline somebody may be cut: a tick of the timers, and the queue of thousands of ends. The
+/// program under test is not optimised, and in the short form the machine may have stopped for a while; that it was this
+/// deadline, and no later one, is told by what is counted.
 fn late() -> Duration {
-    count(Duration::from_secs(2), Duration::from_secs(3))
+    count(Duration::from_secs(10), Duration::from_secs(3))
 }
 
 /// How long it may take until all that is between an upstream and clients that read nothing is full.
@@ -52,8 +55,8 @@ pub struct Attack {
     pub name: &'static str,
     pub attackers: usize,
     pub script: Script,
-    /// From the first byte, or from the last answer.
-    pub cut_after: Duration,
+    /// From the first byte, or from the last answer; `None`: by what it sends, however long the machine takes over it.
+    pub cut_after: Option<Duration>,
     /// The last status is one of these; nothing at all is told where there is none.
     pub told: &'static [u16],
 }
@@ -126,7 +129,7 @@ impl Rig {
 
     /// Healthy clients, while the attackers do the same to somebody else, who ends them as soon.
     fn calm(&self, attacks: &[Attack]) -> Took {
-        let nulls: Vec<Null> = attacks.iter().map(|attack| Null::start(attack.cut_after)).collect();
+        let nulls: Vec<Null> = attacks.iter().map(|attack| Null::start(attack.cut_after.unwrap_or_default())).collect();
         let healthy = self.healthy();
         let swarm = |((part, attack), null): ((u8, &Attack), &Null)| {
             Swarm::start(part, null.address(), attack.attackers, attack.script.clone())
@@ -141,7 +144,8 @@ impl Rig {
     /// Healthy clients were served, hardly slower than else, and what attackers held is given back.
     fn recovers(&self, took: Took, before: Option<Took>, after: impl FnOnce() -> Took) {
         println!("healthy, attacked: {took}");
-        assert!(took.most < PATIENT[0] && took.p99 < PATIENT[1], "{took}");
+        let [most, p99] = patient();
+        assert!(took.most < most && took.p99 < p99, "{took}");
         self.gives_back();
         if let Some(before) = before {
             let after = after();
@@ -227,7 +231,7 @@ impl Attack {
         let Self { name, cut_after, told, .. } = self;
         for cut in swarm.finish() {
             assert!(cut.by_gateway, "{name}: never cut, but told {:?}", cut.told);
-            let is_in_time = cut.after + EARLY >= *cut_after && cut.after <= *cut_after + late();
+            let is_in_time = cut_after.is_none_or(|due| cut.after + EARLY >= due && cut.after <= due + late());
             assert!(is_in_time, "{name}: cut after {:?}", cut.after);
             let is_told = cut.told.last().map_or(told.is_empty(), |status| told.contains(status));
             assert!(is_told, "{name}: told {:?} instead of one of {told:?}", cut.told);
