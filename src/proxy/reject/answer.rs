@@ -1,9 +1,10 @@
 //! A refusal as the client reads it: a problem document (RFC 9457). **HOT: but for date and request id, the answer to most
 //! kinds is made once.**
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
 
 use super::{Kind, Rejection};
 use crate::clock::WallTime;
@@ -24,45 +25,37 @@ pub struct Asker<'a> {
 }
 
 impl Rejection {
-    /// The same words to everybody who is refused for this reason?
-    const fn has_one_text(&self) -> bool {
-        !matches!(self, Self::MalformedHead(_) | Self::Framing(_) | Self::Path(_) | Self::StaleSecret { .. })
-    }
-
-    /// The answer but for date and request id: made at the first refusal of its kind, and kept.
-    fn text(&self) -> Cow<'static, Text> {
+    /// Lends the answer but for date and request id: made at the first refusal of its kind, and kept.
+    fn with_text<T>(&self, lend: impl FnOnce(&Text) -> T) -> T {
         static TEXTS: [OnceLock<Text>; Rejection::REASONS.len()] = [const { OnceLock::new() }; _];
-        match TEXTS.get(self.index()).filter(|_| self.has_one_text()) {
-            Some(text) => Cow::Borrowed(text.get_or_init(|| Text::of(self))),
-            None => Cow::Owned(Text::of(self)),
+        // Which versions is told: after a regeneration nearly all who are refused send the same.
+        static STALE: ArcSwapOption<(Rejection, Text)> = ArcSwapOption::const_empty();
+        match self {
+            Self::MalformedHead(_) | Self::Framing(_) | Self::Path(_) => lend(&Text::of(self)),
+            Self::StaleSecret { .. } => match &*STALE.load() {
+                Some(kept) if kept.0 == *self => lend(&kept.1),
+                _ => {
+                    let made = Arc::new((self.clone(), Text::of(self)));
+                    STALE.store(Some(Arc::clone(&made)));
+                    lend(&made.1)
+                }
+            },
+            _ => match TEXTS.get(self.index()) {
+                Some(text) => lend(text.get_or_init(|| Text::of(self))),
+                None => lend(&Text::of(self)),
+            },
         }
     }
 
     /// Appends the whole answer as an HTTP/1.1 message; answers how long its document is. **HOT**
     pub fn write_http1(&self, out: &mut Vec<u8>, to: &Asker<'_>) -> usize {
-        let Asker { request_id, now, head_only, close } = *to;
-        let text = &*self.text();
-        let length = text.document.len() + request_id.len() + DOCUMENT_END.len();
-        out.reserve(text.head.len() + length + 192);
-        out.extend_from_slice(text.head.as_bytes());
-        out.extend_from_slice(date::at(now).as_bytes());
-        out.extend_from_slice(b"\r\nContent-Length: ");
-        write_decimal(out, length as u64);
-        out.extend_from_slice(b"\r\nX-Request-Id: ");
-        out.extend_from_slice(request_id.as_bytes());
-        out.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
-        if !head_only {
-            out.extend_from_slice(text.document.as_bytes());
-            out.extend_from_slice(request_id.as_bytes());
-            out.extend_from_slice(DOCUMENT_END.as_bytes());
-        }
-        length
+        self.with_text(|text| text.write_http1(out, to))
     }
 
     /// The same in parts, for the general lane.
     #[must_use]
     pub fn problem(&self, request_id: &str) -> Problem {
-        let body = [&*self.text().document, request_id, DOCUMENT_END].concat();
+        let body = self.with_text(|text| [&*text.document, request_id, DOCUMENT_END].concat());
         Problem { status: self.status(), fields: self.fields().collect(), body }
     }
 }
@@ -80,6 +73,25 @@ struct Text {
 }
 
 impl Text {
+    fn write_http1(&self, out: &mut Vec<u8>, to: &Asker<'_>) -> usize {
+        let Asker { request_id, now, head_only, close } = *to;
+        let length = self.document.len() + request_id.len() + DOCUMENT_END.len();
+        out.reserve(self.head.len() + length + 192);
+        out.extend_from_slice(self.head.as_bytes());
+        out.extend_from_slice(date::at(now).as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        write_decimal(out, length as u64);
+        out.extend_from_slice(b"\r\nX-Request-Id: ");
+        out.extend_from_slice(request_id.as_bytes());
+        out.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+        if !head_only {
+            out.extend_from_slice(self.document.as_bytes());
+            out.extend_from_slice(request_id.as_bytes());
+            out.extend_from_slice(DOCUMENT_END.as_bytes());
+        }
+        length
+    }
+
     #[cold]
     fn of(rejection: &Rejection) -> Self {
         let Kind { status, problem, title, .. } = rejection.kind();

@@ -81,3 +81,14 @@ fn the_unproven_are_told_alike() {
     let told = [Malformed, Unknown, Forged, Outdated].map(|r| Rejection::InvalidCredential(r).problem("x").body);
     assert!(told.iter().all(|body| *body == told[0]));
 }
+
+#[test]
+fn of_an_old_secret_each_is_told_of_the_one_that_it_sent() {
+    for (sent, current) in [(6, 7), (6, 7), (5, 7), (6, 7), (7, 8)] {
+        let problem = Rejection::StaleSecret { sent, current }.problem("0-1");
+        let json: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
+        assert_eq!((&json["sent_version"], &json["current_version"]), (&sent.into(), &current.into()));
+        let told = format!("version {sent}; the current version is {current}.");
+        assert!(json["detail"].as_str().unwrap().contains(&told), "{json}");
+    }
+}
