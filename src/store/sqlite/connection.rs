@@ -70,6 +70,12 @@ impl Pool {
         Ok(Self { options, idle: Mutex::new(idle), permits: Semaphore::new(size) })
     }
 
+    /// Opens a connection when one is asked for. The driver's thread for it begins as the one that asks is: with its
+    /// priority.
+    pub(super) fn lazy(options: SqliteConnectOptions, size: usize) -> Self {
+        Self { options, idle: Mutex::default(), permits: Semaphore::new(size) }
+    }
+
     /// A connection for single statements.
     pub(super) async fn lend(&self) -> Result<Lent<'_>> {
         let permit = self.permits.acquire().await.map_err(|_| StoreError::Database("lend", sqlx::Error::PoolClosed))?;

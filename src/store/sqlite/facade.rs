@@ -251,7 +251,7 @@ impl Store for SqliteStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut tx = self.change().await?;
+        let mut tx = self.usage.begin("BEGIN IMMEDIATE").await?;
         let outcome = usage::merge(&mut tx.conn, batch).await;
         tx.settle(outcome).await
     }

@@ -50,8 +50,10 @@ const SCRUB_PAUSE: Duration = Duration::from_millis(10);
 pub struct SqliteStore {
     path: PathBuf,
     store_id: String,
-    /// One: SQLite has one writer at a time.
+    /// One: SQLite has one writer at a time; the other waits for its lock.
     writer: Pool,
+    /// For last logins, which many write and nobody waits for: changes of keys do not queue behind them.
+    usage: Pool,
     readers: Pool,
     /// For renewals alone, which must not queue behind lists.
     lease: Pool,
@@ -74,7 +76,8 @@ impl SqliteStore {
         Ok(Self {
             path: path.to_owned(),
             store_id,
-            writer: Pool::open(write, 1).await?,
+            writer: Pool::open(write.clone(), 1).await?,
+            usage: Pool::lazy(write, 1),
             readers: Pool::open(read.clone(), READERS).await?,
             lease: Pool::open(read.clone(), 1).await?,
             watch: Watch::open(read).await?,
