@@ -52,15 +52,25 @@ impl KeyId {
     }
 }
 
-/// 36^12 < 2^63: no overflow.
+/// What is no digit.
+const NONE: u8 = 255;
+
+/// Of each character, its value as a digit.
+const DIGITS: [u8; 256] = {
+    let mut table = [NONE; 256];
+    let mut digit = 0u8;
+    while digit < 36 {
+        table[ALPHABET[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    table
+};
+
+/// 36^12 < 2^63: no overflow. **HOT**
 fn value(bytes: &[u8]) -> Option<u64> {
-    bytes.iter().try_fold(0u64, |sum, &c| {
-        let digit = match c {
-            b'0'..=b'9' => c - b'0',
-            b'a'..=b'z' => c - b'a' + 10,
-            _ => return None,
-        };
-        Some(sum * 36 + u64::from(digit))
+    bytes.iter().try_fold(0u64, |sum, c| {
+        let digit = DIGITS[usize::from(*c)];
+        (digit != NONE).then(|| sum * 36 + u64::from(digit))
     })
 }
 

@@ -25,14 +25,27 @@ pub fn name(authority: &[u8]) -> Option<&[u8]> {
     (port.is_empty() || is_port(port.strip_prefix(b":")?)).then_some(name)
 }
 
-/// Labels of letters, digits, `-` and `_`, with single dots between them.
+/// Letters, digits, `-` and `_`.
+const OF_LABELS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        byte += 1;
+    }
+    table
+};
+
+/// Labels with single dots between them.
 fn is_registered_name(name: &[u8]) -> bool {
-    let mut before = b'.';
+    let mut is_behind_label = false;
     let all = name.iter().all(|byte| {
-        let behind_dot = std::mem::replace(&mut before, *byte) == b'.';
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (*byte == b'.' && !behind_dot)
+        let is_of_label = OF_LABELS[usize::from(*byte)];
+        let fits = is_of_label || (*byte == b'.' && is_behind_label);
+        is_behind_label = is_of_label;
+        fits
     });
-    all && before != b'.'
+    all && is_behind_label
 }
 
 /// One to five digits, up to 65535.
