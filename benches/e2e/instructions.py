@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """User instructions, allocations and system calls per request: figures that a noisy machine does not move.
 
-Instructions: the proxy runs under valgrind's callgrind and one connection sends, after a warm-up, N and then 2N
-requests; the difference of the two counts by N is what a request costs. It is counted of the one thread that requests
-cost most. "All threads", in the JSON alone, has what is done by the second too, like writing last logins, some fifty
+Instructions: the proxy runs under valgrind's callgrind and 16 connections send, after a warm-up, N and then 2N
+requests, each one when all have their answer to the last; the difference of the two counts by N is what a request costs
+under load. The same of one connection alone, whose proxy waits in the kernel between any two steps, as a second figure.
+It is counted of the one thread that requests cost most. "All threads", in the JSON alone, has what is done by the second too, like writing last logins, some fifty
 times too often, since callgrind is that much slower than the machine. Only a few keys are used, in turn: later sights.
 callgrind knows no SHA extensions, so what hashes (a forged key, nginx with Lua) counts far more than the processor
 spends.
@@ -37,12 +38,14 @@ from run import about, add_common, choose, configured, prepare_keys
 WARM_UP = 300
 # The keys of one connection.
 FEW = 16
-KINDS = ("instructions", "allocations", "syscalls")
+KINDS = ("instructions", "alone", "allocations", "syscalls")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=250, help="N (default 250)")
+    parser.add_argument("--requests", type=int, default=256, help="N (default 256)")
+    parser.add_argument("--at-once", type=int, default=16, help="connections that instructions are counted with "
+                        "(default 16)")
     parser.add_argument("--repeats", type=int, default=3, help="times that N and 2N are sent; medians (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="load for counting system calls (default 2)")
     parser.add_argument("--connections", type=int, default=64, help="of that load (default 64)")
@@ -63,10 +66,10 @@ def running(rig, contestant):
         raise BenchError(f"{contestant.tag} did not end by itself within a minute of SIGTERM")
 
 
-class Connection:
-    """One connection, and the requests of a column, ready to be sent in turn."""
+class Connections:
+    """So many connections, and the requests of a column, ready to be sent in turn."""
 
-    def __init__(self, rig, port, column):
+    def __init__(self, rig, port, column, count):
         self.status = b"HTTP/1.1 %d " % column.status
         self.requests = []
         for key in column.values(rig)[:FEW]:
@@ -75,19 +78,23 @@ class Connection:
             fields |= {"X-API-Key": key} if key else {}
             head = f"{column.method} {column.path} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items())
             self.requests.append(head.encode() + b"\r\n" + b"x" * column.body)
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sockets = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(count)]
+        for connection in self.sockets:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, count):
-        for number in range(count):
-            self.socket.sendall(self.requests[number % len(self.requests)])
-            self.take()
+        for first in range(0, count, len(self.sockets)):
+            busy = self.sockets[:count - first]
+            for number, connection in enumerate(busy):
+                connection.sendall(self.requests[(first + number) % len(self.requests)])
+            for connection in busy:
+                self.take(connection)
 
-    def take(self):
+    def take(self, connection):
         """An answer, to its end."""
         answer, length = b"", None
         while length is None or len(answer) < length:
-            more = self.socket.recv(65536)
+            more = connection.recv(65536)
             if not more:
                 raise BenchError(f"closed after {answer!r}")
             answer += more
@@ -100,17 +107,23 @@ class Connection:
         if not answer.startswith(self.status) or len(answer) != length:
             raise BenchError(f"answered {answer!r} where {self.status!r} was expected")
 
+    def close(self):
+        for connection in self.sockets:
+            connection.close()
+        # What the closing costs is done before the next, or the end.
+        time.sleep(0.5)
+
 
 def median(samples):
     return {what: statistics.median(sample[what] for sample in samples) for what in samples[0]} | {"samples": samples}
 
 
-def by_callgrind(rig, callgrind, contestant, column, options):
+def by_callgrind(rig, callgrind, contestant, column, connections, options):
     """{"worker": instructions, "allocations", "all_threads": instructions} per request."""
-    connection = Connection(rig, contestant.port, column)
+    load = Connections(rig, contestant.port, column, connections)
 
     def counted(requests):
-        connection.send(requests)
+        load.send(requests)
         return callgrind.take(contestant.process)
 
     counted(WARM_UP)
@@ -125,9 +138,7 @@ def by_callgrind(rig, callgrind, contestant, column, options):
         worker = max(twice, key=lambda thread: slope(thread, "instructions"))
         samples.append({"worker": slope(worker, "instructions"), "allocations": slope(worker, "allocations"),
                         "all_threads": sum(slope(thread, "instructions") for thread in twice)})
-    connection.socket.close()
-    # What the closing costs is done before the next, or the end.
-    time.sleep(0.5)
+    load.close()
     if not any(sample["worker"] for sample in samples):
         raise BenchError(f"callgrind counted nothing of {contestant.tag}")
     return median(samples)
@@ -135,19 +146,19 @@ def by_callgrind(rig, callgrind, contestant, column, options):
 
 def by_itself(rig, contestant, column, options):
     """{"allocations"} per request, as the contestant counts them; None if it does not."""
-    connection = Connection(rig, contestant.port, column)
+    load = Connections(rig, contestant.port, column, options.at_once)
 
     def counted(requests):
         before = contestant.allocations()
-        connection.send(requests)
+        load.send(requests)
         return contestant.allocations() - before
 
-    connection.send(WARM_UP)
+    load.send(WARM_UP)
     samples = []
     for _ in range(options.repeats):
         once, twice = counted(options.requests), counted(2 * options.requests)
         samples.append({"allocations": (twice - once) / options.requests})
-    connection.socket.close()
+    load.close()
     return median(samples)
 
 
@@ -197,9 +208,11 @@ def figures_of(rig, contestant, columns, options):
     if contestant.callgrind and find("valgrind"):
         with Callgrind(rig) as callgrind, running(rig, contestant):
             for column in columns:
-                row = figures[column.name]["instructions"] = by_callgrind(rig, callgrind, contestant, column, options)
-                if not contestant.names_allocator:
-                    row["allocations"] = None
+                for kind, connections in (("instructions", options.at_once), ("alone", 1)):
+                    row = by_callgrind(rig, callgrind, contestant, column, connections, options)
+                    if not contestant.names_allocator:
+                        row["allocations"] = None
+                    figures[column.name][kind] = row
     elif not contestant.callgrind:
         rig.telling = True
         with running(rig, contestant):
@@ -214,8 +227,8 @@ def cell(kind, row):
     if kind == "syscalls":
         calls = row.get("syscalls")
         return f"{calls['per_request']:.2f}{' (strace)' if calls['with'] == 'strace' else ''}" if calls else "–"
-    if kind == "instructions":
-        return f"{row['instructions']['worker']:,.0f}" if "instructions" in row else "–"
+    if kind in ("instructions", "alone"):
+        return f"{row[kind]['worker']:,.0f}" if kind in row else "–"
     counts = row.get("instructions") or row.get("itself")
     return f"{counts['allocations']:.1f}" if counts and counts["allocations"] is not None else "–"
 
@@ -223,11 +236,12 @@ def cell(kind, row):
 def markdown(result):
     settings = result["settings"]
     yield report.headline(result)
-    yield (f"Instructions and allocations: slope over {settings['requests']} requests of one connection. System calls: "
-           f"{settings['connections']} connections.")
+    yield (f"Instructions and allocations: slope over {settings['requests']} requests of {settings['at_once']} connections, or "
+           f"of one alone. System calls: {settings['connections']} connections.")
     yield from (f"Without {name}: {why}." for name, why in result["absent"].items())
     columns = [column for column in COLUMNS if any(column.name in rows for rows in result["figures"].values())]
-    headings = {"instructions": "user instructions", "allocations": "allocations", "syscalls": "system calls"}
+    headings = {"instructions": "user instructions", "alone": "user instructions, one connection alone",
+                "allocations": "allocations", "syscalls": "system calls"}
     for kind in KINDS:
         yield ""
         yield from report.matrix(headings[kind], result, columns, lambda name, column: cell(
@@ -239,7 +253,7 @@ def main():
     names, absent, asked = choose(options)
     if options.skip != "callgrind" and not find("valgrind"):
         note("valgrind is missing: no instructions are counted")
-    result = about(options, absent, ("requests", "repeats", "seconds", "connections", "keys"))
+    result = about(options, absent, ("requests", "at_once", "repeats", "seconds", "connections", "keys"))
     result["figures"] = {}
     began = time.monotonic()
     with Rig(parent=options.dir, keep=options.keep) as rig:
