@@ -161,8 +161,6 @@ words! {
         Http10 = "http_1_0",
         /// The target in absolute form.
         AbsoluteForm = "absolute_form",
-        /// `OPTIONS *`.
-        AsteriskForm = "asterisk_form",
         /// `Expect: 100-continue`.
         Expect = "expect",
         /// An `Upgrade` field: WebSocket and others.
