@@ -23,7 +23,8 @@ use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
-use crate::proxy::telemetry::Request;
+use crate::proxy::telemetry::{CLIENT_STALLED, Request};
+use answer::{end_hop, frame};
 pub use context::Context;
 
 /// The most times a request is sent: once, and once more where that cannot do harm.
@@ -149,9 +150,9 @@ impl ProxyHttp for General {
             // An answer that comes at the moment of the cut is not begun.
             return Error::e_explain(NOT_HELD, "the exchange was cut");
         }
-        let exchange = ctx.exchange()?;
         frame(response, session.req_header().method == http::Method::HEAD)
             .map_err(|why| Error::explain(ErrorType::InvalidHTTPHeader, why).into_up())?;
+        let exchange = ctx.exchange()?;
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             if !exchange.is_tunnel {
                 let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to a request that asked for no upgrade");
@@ -241,6 +242,10 @@ impl ProxyHttp for General {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         // Of an answer that had begun, the log tells why it ended: it was cut, or the server broke it off.
         let cut = client_stream(session).and_then(ClientStream::why_cut).or_else(|| rejection_for(error?));
+        let cut = cut
+            .as_ref()
+            .map(Rejection::reason)
+            .or(error.filter(|error| has_client_stalled(error)).map(|_| CLIENT_STALLED));
         let (bytes_in, bytes_out) =
             (client_stream(session).map_or(0, ClientStream::body_bytes), session.body_bytes_sent() as u64);
         if let Ok(exchange) = ctx.exchange()
@@ -250,7 +255,7 @@ impl ProxyHttp for General {
             // pingora's errors name peers and causes; never the request's bytes at this place.
             tracing::warn!(request_id = %exchange.request.id, route = %exchange.route.label, %error, "not served");
         }
-        ctx.end(status, cut.as_ref(), bytes_in, bytes_out);
+        ctx.end(status, cut, bytes_in, bytes_out);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -269,6 +274,10 @@ impl ProxyHttp for General {
 
 fn client_stream(session: &Session) -> Option<&ClientStream> {
     session.downstream_session.as_http1()?.stream().as_any().downcast_ref()
+}
+
+fn has_client_stalled(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
 }
 
 fn count_failure(exchange: &Exchange, error: &Error) {
