@@ -192,6 +192,8 @@ words! {
         Lease = "lease",
         /// It went on for longer than `max_stream_age`.
         Age = "age",
+        /// It went on for longer than `drain_timeout`.
+        Stop = "stop",
     }
 }
 
