@@ -10,6 +10,8 @@ export PATH="$PWD/target/tools/bin:$PATH"
 
 seconds=${FUZZ_SECONDS:-60}
 export RUSTC_BOOTSTRAP=1
+# tokio lets nobody say otherwise in which order `select!` looks at its branches: findings can be repeated.
+export RUSTFLAGS="--cfg tokio_unstable"
 # The same versions of dependencies as in the program.
 cp Cargo.lock fuzz/Cargo.lock
 
