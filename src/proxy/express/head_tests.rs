@@ -172,6 +172,7 @@ fn what_came_as_it_is_written_is_copied_and_what_did_not_is_written() {
             "HTTP/1.0 200 OK\nA: b\nC: d\r\nContent-Length: 0\r\nE: f\r\nContent-Length: 00\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nContent-Length: 0\r\nE: f\r\n",
         ),
+        ("HTTP/1.1 200\n\r\n", "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n"),
         ("\r\nHTTP/1.1 404\r\ncontent-length: 10\r\nA:b\r\n\r\n", "HTTP/1.1 404 \r\ncontent-length: 10\r\nA: b\r\n"),
     ] {
         let (.., head) = outcome(came, false).unwrap();
