@@ -10,6 +10,8 @@ export PATH="$PWD/target/tools/bin:$PATH"
 
 seconds=${FUZZ_SECONDS:-60}
 export RUSTC_BOOTSTRAP=1
+# tokio lets nobody say otherwise in which order `select!` looks at its branches: findings can be repeated.
+export RUSTFLAGS="--cfg tokio_unstable"
 # The same versions of dependencies as in the program.
 cp Cargo.lock fuzz/Cargo.lock
 
@@ -89,6 +91,10 @@ seeds() {
 \xffcGET /open HTTP/1.1\r\nHost: h\r\n\r\n\xffcGET /open/2 HTTP/1.1\r\nHost: h\r\n\r\n\xffAHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc\xffx
 \xffcGET /open HTTP/1.1\r\nHost: h\r\n\r\n\xffcGET /open/2 HTTP/1.1\r\nHost: h\r\n\r\n\xffAHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok
 \xffcPOST /open HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc\xffcdef\xffcGET /open/2 HTTP/1.1\r\nHost: h\r\n\r\n\xffHHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 O\xffp\xffaK\r\nContent-Length: 2\r\n\r\nok
+\xffcPOST /open HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc\xffe\xffHHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok
+\xffcGET /open HTTP/1.1\r\nHost: h\r\n\r\n\xffcPOST /open HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc\xffcdef\xffr\xffA\xffHHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab\xffp\xffac\xffp\xffade
+\xffCPOST /open HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nde\xffe\xffHHTTP/1.1 100 Continue\r\n\r\n\xffaHTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n
+\xffcGET /open HTTP/1.1\r\nHost: h\r\n\r\nPOST /open HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab\xffC\xffe\xffAHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na\xffabc
 EOF
       ;;
     trailers) printf '%s\n' '0X-Sum: 1\r\n\r\n' '1X-Sum: 1\r\nHost: a\r\n\r\n' '2X:\r\nY: z\r\n\r\nGET /' '3\r\nHTTP/1.1 200' ;;

@@ -61,6 +61,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// What is added to the nice value of a thread that nobody waits for (nice(2)): it gets a tenth of a processor where others
 /// want all of it, which is as much as ten thousand keys a second need.
 const GIVES_WAY: i32 = 10;
+/// For what is cut at the end of the drain: the general lane needs up to a second (`proxy::cutting`).
+const CUT: Duration = Duration::from_secs(2);
 /// Between two purges of old audit records and changes.
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 /// Between two looks at whether a grace period is over.
@@ -318,8 +320,20 @@ impl App<'_> {
         if drained.is_err() {
             let connections = gateway.open_connections();
             tracing::warn!(connections, "connections are cut: they took longer than drain_timeout");
+            self.control.block_on(cut(gateway));
         }
     }
+}
+
+/// Ends what goes on, so that each is told and logged as far as it can be.
+async fn cut(gateway: &Gateway) {
+    let _ = tokio::time::timeout(CUT, async {
+        while gateway.open.busy() > 0 {
+            gateway.cut_all();
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    })
+    .await;
 }
 
 async fn stay_member(mut member: Member, ended: watch::Receiver<bool>) {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::request::{get, post};
 use crate::support::wire::Framing;
-use crate::support::{Client, Config, Gateway, Key, Upstream, count, wait_for};
+use crate::support::{Client, Config, Gateway, Key, Upstream, count, wait_for, wait_for_some};
 
 struct Fixture {
     upstream: Upstream,
@@ -77,6 +77,17 @@ fn a_reader_that_stalls_holds_the_upstream_back_instead_of_filling_memory() {
     }
     let grown = f.gateway.node.peak_memory_kib() - before;
     assert!(grown < ALLOWANCE_KIB, "grew by {grown} KiB");
+}
+
+#[test]
+fn the_access_log_tells_of_a_reader_that_stalled_too_long() {
+    let f = start("write_stall = \"300ms\"");
+    let mut client = f.gateway.node.connect();
+    client.send(&get(&format!("/bytes/{}", 64 << 20)).bearer(&f.key).bytes());
+    wait_for("the answer begins", || !client.read_some().is_empty());
+    let of_it = |line: &serde_json::Value| line["path"].as_str().is_some_and(|path| path.starts_with("/bytes"));
+    let line = wait_for_some("it is logged", || f.gateway.node.access_log().into_iter().find(of_it));
+    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"client_stalled".into()));
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn an_answer_in_a_coding_that_does_not_end_in_chunks_is_502_in_both_lanes() {
             .route("path = \"/\"\nupstream = \"api\"");
         let gateway = Gateway::start(&config);
         let key = gateway.key_add("admin", "admin");
-        for codings in ["xchunked", "gzip", "chunked, gzip", "chunked, chunked"] {
+        for codings in ["xchunked", "gzip", "chunked, gzip", "chunked, chunked", "a b, chunked", ", chunked"] {
             let mut client = gateway.node.connect();
             client.send(&get("/a").bearer(&key).bytes());
             let mut scene = server.accept();
@@ -91,6 +91,34 @@ fn an_answer_in_a_coding_that_does_not_end_in_chunks_is_502_in_both_lanes() {
             assert_eq!(client.read("GET").status, 502, "{codings}, {lane}");
             assert!(client.is_closed_by_peer(), "{codings}, {lane}");
             assert!(scene.is_closed_by_peer(), "nor is it asked again: {codings}, {lane}");
+        }
+    }
+}
+
+/// What was said twice goes on once (RFC 9110, section 8.6); beside a coding it does not count (RFC 9112, section 6.3).
+#[test]
+fn the_length_of_an_answer_goes_on_once_in_both_lanes() {
+    let server = Scripted::new();
+    for lane in ["express_lane = true", "express_lane = false"] {
+        let config = Config::default()
+            .server(lane)
+            .upstream_at("api", &[server.address().to_string()], "")
+            .route("path = \"/\"\nupstream = \"api\"");
+        let gateway = Gateway::start(&config);
+        let key = gateway.key_add("admin", "admin");
+        for (framing, expected) in [
+            ("Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", &["2"][..]),
+            ("Content-Length: 2, 02\r\n\r\nok", &["2"]),
+            ("Content-Length: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", &[]),
+        ] {
+            let mut client = gateway.node.connect();
+            client.send(&get("/a").bearer(&key).bytes());
+            let mut scene = server.accept();
+            scene.request();
+            scene.says(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{framing}"));
+            let response = client.read("GET");
+            assert_eq!((response.status, response.text().as_str()), (200, "ok"), "{framing:?}, {lane}");
+            assert_eq!(response.head.all("content-length"), expected, "{framing:?}, {lane}");
         }
     }
 }

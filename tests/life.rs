@@ -220,15 +220,27 @@ fn sigterm_under_load_answers_every_request_that_reached_the_upstream() {
 }
 
 #[test]
-fn what_takes_longer_than_the_drain_timeout_is_cut() {
+fn what_takes_longer_than_the_drain_timeout_is_cut_and_logged() {
     let upstream = Upstream::echo();
     let mut gateway = Gateway::start(&Config::in_front_of(&upstream).server("drain_timeout = \"300ms\""));
     let key = gateway.key_add("app", "readonly");
-    let mut client = gateway.node.connect();
-    client.send(&get("/wait").bearer(&key).bytes());
-    wait_for("it is in flight", || upstream.count() == 1);
+    let mut untold = gateway.node.connect();
+    untold.send(&get("/wait").bearer(&key).bytes());
+    let mut told = gateway.node.connect();
+    told.send(&get("/stream").bearer(&key).bytes());
+    assert!(told.read_some().starts_with(b"HTTP/1.1 200"));
+    wait_for("both are in flight", || upstream.count() == 2);
     gateway.node.stop();
-    assert!(client.try_read("GET").is_err() || upstream.count() == 1);
+    let response = untold.read("GET");
+    assert_eq!((response.status, response.header("connection")), (503, Some("close")));
+    assert!(response.text().contains("urn:keygate:problem:stopping"), "{}", response.text());
+    let log = gateway.node.access_log();
+    let logged = |path: &str| {
+        let line = log.iter().find(|line| line["path"] == path).unwrap_or_else(|| panic!("{path}: {log:?}"));
+        (line["status"].clone(), line["reason"].clone())
+    };
+    assert_eq!(logged("/wait"), (503.into(), "stopping".into()));
+    assert_eq!(logged("/stream"), (200.into(), "stopping".into()));
 }
 
 #[test]

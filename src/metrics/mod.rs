@@ -161,8 +161,6 @@ words! {
         Http10 = "http_1_0",
         /// The target in absolute form.
         AbsoluteForm = "absolute_form",
-        /// `OPTIONS *`.
-        AsteriskForm = "asterisk_form",
         /// `Expect: 100-continue`.
         Expect = "expect",
         /// An `Upgrade` field: WebSocket and others.
@@ -194,6 +192,8 @@ words! {
         Lease = "lease",
         /// It went on for longer than `max_stream_age`.
         Age = "age",
+        /// It went on for longer than `drain_timeout`.
+        Stop = "stop",
     }
 }
 

@@ -73,7 +73,7 @@ families! {
     LANE_REQUESTS: Counter "keygate_lane_requests_total" ["lane", "reason"]
         "Requests that were forwarded, by the lane that did it and why it was that lane.";
     CUTS: Counter "keygate_cuts_total" ["reason"]
-        "Exchanges that were ended because the authority behind them was, or their time.";
+        "Exchanges that were ended because the authority behind them was, their time, or the gateway's.";
     TOKEN_EXCHANGES: Counter "keygate_token_exchanges_total" ["outcome"]
         "Requests to the endpoints of the token exchange.";
     UPSTREAM_DURATION: Histogram "keygate_upstream_duration_seconds" ["upstream"]

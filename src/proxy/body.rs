@@ -220,7 +220,7 @@ fn take(left: u64, available: usize) -> (usize, u64) {
 }
 
 /// `tchar` (RFC 9110, section 5.6.2).
-const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

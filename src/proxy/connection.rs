@@ -28,7 +28,7 @@ use crate::proxy::patience::Patience;
 use crate::proxy::reject::{Asker, Rejection};
 use crate::proxy::session::{Session, begin};
 use crate::proxy::stream::ClientStream;
-use crate::proxy::telemetry::{Outcome, Served};
+use crate::proxy::telemetry::{CLIENT_STALLED, Outcome, Served};
 use crate::proxy::token_exchange::{self, Asked};
 use crate::proxy::waiting::{LINGER, Waited, Waits, linger, wait, write};
 use crate::proxy::wire::Wire;
@@ -174,7 +174,10 @@ impl Front {
         let outcome = Outcome {
             status: rejection.map_or(done.status, Rejection::status),
             // Of an answer that had begun, the log tells why it ended.
-            reason: rejection.or(done.cut.as_ref()).map(Rejection::reason),
+            reason: rejection
+                .or(done.cut.as_ref())
+                .map(Rejection::reason)
+                .or(done.client_stalled.then_some(CLIENT_STALLED)),
             bytes_in: done.bytes_in,
             bytes_out: refused_with.map_or(done.bytes_out, |length| length as u64),
             server: done.server.map(|at| &*plain.route.upstream.server(at).label),

@@ -1,5 +1,5 @@
-//! Ending what goes on when the authority behind it was taken away: within a quarter of a second (`keep`), whatever it
-//! waits for.
+//! Ending what goes on when the authority behind it was taken away, or the gateway stops: within a quarter of a second
+//! (`keep`), whatever it waits for.
 //!
 //! An exchange asks its [`Watch`] each time before it waits. In the express lane that is all. In the general lane the
 //! exchange is pingora-proxy's, and [`guarded`] is around it: it marks the connection's [`Place`], at which the client's
@@ -59,6 +59,10 @@ impl<'g> Watch<'g> {
 
     #[cold]
     fn look(&self) -> Option<Rejection> {
+        if self.gateway.cuts_all() {
+            self.gateway.telemetry.metrics.cut(CutReason::Stop);
+            return Some(Rejection::Stopping);
+        }
         let why = self.key?.still_holds(self.gateway.authority(&self.gateway.live.load())).err()?;
         self.gateway.telemetry.metrics.cut(reason(&why));
         Some(why)

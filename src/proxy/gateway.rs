@@ -133,6 +133,8 @@ pub struct Gateway {
     /// Who has to be woken when authority was taken away.
     pub open: Open,
     draining: AtomicBool,
+    /// Nothing goes on any more.
+    cuts_all: AtomicBool,
     connections: AtomicUsize,
     farewells: AtomicUsize,
     connections_ever: AtomicU64,
@@ -161,6 +163,7 @@ impl Gateway {
             telemetry,
             request_ids: RequestIds::new(process_id),
             draining: AtomicBool::new(false),
+            cuts_all: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             farewells: AtomicUsize::new(0),
             connections_ever: AtomicU64::new(0),
@@ -183,6 +186,19 @@ impl Gateway {
         // With the fence in `Front::serve`: a connection that cannot be woken yet will see it before it waits.
         fence(Ordering::SeqCst);
         self.open.wake_all();
+    }
+
+    /// Ends what goes on, whatever its permit says; once more for what began meanwhile.
+    pub fn cut_all(&self) {
+        self.cuts_all.store(true, Ordering::SeqCst);
+        self.open.tell();
+        self.open.wake_all();
+    }
+
+    /// Does nothing go on any more?
+    #[must_use]
+    pub fn cuts_all(&self) -> bool {
+        self.cuts_all.load(Ordering::Acquire)
     }
 
     /// Is the gateway stopping?

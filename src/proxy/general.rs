@@ -1,6 +1,7 @@
 //! The general lane: pingora-proxy's phases, for exchanges whose request was read, checked and admitted by
 //! `connection`. It decides nothing about keys; it demands the [`Permit`] and looks at the lease once more.
 
+mod answer;
 mod context;
 mod tunnel;
 
@@ -18,13 +19,12 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::clock::BootTime;
 use crate::metrics::UpstreamFailure;
 use crate::proxy::authorize::Permit;
-use crate::proxy::express::head::{self, Field};
 use crate::proxy::gateway::{Gateway, Live};
-use crate::proxy::head::connection_options;
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
-use crate::proxy::telemetry::Request;
+use crate::proxy::telemetry::{CLIENT_STALLED, Request};
+use answer::{end_hop, frame};
 pub use context::Context;
 
 /// The most times a request is sent: once, and once more where that cannot do harm.
@@ -150,6 +150,8 @@ impl ProxyHttp for General {
             // An answer that comes at the moment of the cut is not begun.
             return Error::e_explain(NOT_HELD, "the exchange was cut");
         }
+        frame(response, session.req_header().method == http::Method::HEAD)
+            .map_err(|why| Error::explain(ErrorType::InvalidHTTPHeader, why).into_up())?;
         let exchange = ctx.exchange()?;
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             if !exchange.is_tunnel {
@@ -162,8 +164,6 @@ impl ProxyHttp for General {
         } else if response.status.is_informational() {
             end_hop(response);
             return Ok(());
-        } else if is_endless(response) && session.req_header().method != http::Method::HEAD {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a body of which nothing tells the end").into_up());
         } else if exchange.is_tunnel || !session.is_body_done() || self.ends_with_this(session) {
             // Nothing can follow on it: a refused upgrade, an answer before the body's end, a gateway that is stopping.
             session.set_keepalive(None);
@@ -242,6 +242,10 @@ impl ProxyHttp for General {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         // Of an answer that had begun, the log tells why it ended: it was cut, or the server broke it off.
         let cut = client_stream(session).and_then(ClientStream::why_cut).or_else(|| rejection_for(error?));
+        let cut = cut
+            .as_ref()
+            .map(Rejection::reason)
+            .or(error.filter(|error| has_client_stalled(error)).map(|_| CLIENT_STALLED));
         let (bytes_in, bytes_out) =
             (client_stream(session).map_or(0, ClientStream::body_bytes), session.body_bytes_sent() as u64);
         if let Ok(exchange) = ctx.exchange()
@@ -251,7 +255,7 @@ impl ProxyHttp for General {
             // pingora's errors name peers and causes; never the request's bytes at this place.
             tracing::warn!(request_id = %exchange.request.id, route = %exchange.route.label, %error, "not served");
         }
-        ctx.end(status, cut.as_ref(), bytes_in, bytes_out);
+        ctx.end(status, cut, bytes_in, bytes_out);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -268,51 +272,12 @@ impl ProxyHttp for General {
     }
 }
 
-/// What a server says about its own connection ends here (RFC 9110, section 7.6.1); what stands for both lanes is in
-/// `express::head`. `Connection` itself and the framing of what has a body are pingora's to write anew.
-fn end_hop(response: &mut ResponseHeader) {
-    // A proxy answers with its own version (RFC 9110, section 6.2); a 1.0 server is not the client's matter.
-    response.set_version(http::Version::HTTP_11);
-    let is_tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
-    let is_interim = response.status.is_informational() && !is_tunnel;
-    let is_unframed = is_interim || response.status == http::StatusCode::NO_CONTENT;
-    let nominated = response.headers.get_all(http::header::CONNECTION).iter();
-    let mut ended: Vec<http::HeaderName> = nominated
-        .flat_map(|value| connection_options(value.as_bytes()))
-        .filter(|option| head::may_be_nominated(option))
-        .filter_map(|option| http::HeaderName::from_bytes(option).ok())
-        .collect();
-    ended.extend(
-        response
-            .headers
-            .keys()
-            .filter(|name| match head::classify(name.as_str().as_bytes()) {
-                Field::KeepAlive | Field::Dropped => !(is_tunnel && *name == http::header::UPGRADE),
-                Field::Connection => is_interim,
-                Field::ContentLength | Field::TransferEncoding => is_unframed,
-                Field::Date | Field::Other => false,
-            })
-            .cloned(),
-    );
-    for name in &ended {
-        response.remove_header(name);
-    }
-}
-
-/// A coding that is not chunked, or not once and last, leaves it to the end of the connection where the body ends (RFC 9112,
-/// section 6.3); pingora would pass it on as it came, on a connection that goes on.
-fn is_endless(response: &ResponseHeader) -> bool {
-    let values = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    let mut codings = values.flat_map(|value| value.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
-    let has_body = !matches!(response.status, http::StatusCode::NO_CONTENT | http::StatusCode::NOT_MODIFIED);
-    let Some(first) = codings.next() else { return false };
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    let (last, again) = codings.fold((first, false), |(last, again), next| (next, again || is_chunked(last)));
-    has_body && (again || !is_chunked(last))
-}
-
 fn client_stream(session: &Session) -> Option<&ClientStream> {
     session.downstream_session.as_http1()?.stream().as_any().downcast_ref()
+}
+
+fn has_client_stalled(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
 }
 
 fn count_failure(exchange: &Exchange, error: &Error) {
@@ -372,6 +337,3 @@ async fn answer(session: &mut Session, rejection: &Rejection, request_id: &str) 
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,8 +13,6 @@ pub fn reason(head: &Head<'_, '_>, is_on: bool) -> LaneReason {
         LaneReason::Http10
     } else if head.is_absolute {
         LaneReason::AbsoluteForm
-    } else if head.path == b"*" {
-        LaneReason::AsteriskForm
     } else if head.expects_continue {
         // The server's word is wanted before the body is sent (RFC 9110, section 10.1.1).
         LaneReason::Expect
@@ -47,7 +45,6 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "plain"),
             ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", "http_1_0"),
             ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "absolute_form"),
-            ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "asterisk_form"),
             ("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", "expect"),
             ("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n", "upgrade"),
             ("GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Mine\r\n\r\n", "connection_option"),

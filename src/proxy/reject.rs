@@ -72,6 +72,8 @@ pub enum Rejection {
     UpstreamTimeout,
     /// Too many connections.
     Overloaded,
+    /// The gateway stops, and waits no longer.
+    Stopping,
     /// A fault of our own.
     Internal,
 }
@@ -99,7 +101,7 @@ struct Kind {
 
 impl Rejection {
     /// Every reason, for the metric's handles and the docs.
-    pub const REASONS: [&'static str; 32] = [
+    pub const REASONS: [&'static str; 33] = [
         "malformed_head",
         "head_too_large",
         "too_many_headers",
@@ -131,6 +133,7 @@ impl Rejection {
         "upstream_malformed",
         "upstream_timeout",
         "overloaded",
+        "stopping",
         "internal",
     ];
 
@@ -169,7 +172,8 @@ impl Rejection {
             Self::UpstreamMalformed => 28,
             Self::UpstreamTimeout => 29,
             Self::Overloaded => 30,
-            Self::Internal => 31,
+            Self::Stopping => 31,
+            Self::Internal => 32,
         }
     }
 
@@ -217,6 +221,7 @@ impl Rejection {
             Self::UpstreamMalformed => (502, "upstream-malformed", "The API's answer is malformed"),
             Self::UpstreamTimeout => (504, "upstream-timeout", "The API took too long"),
             Self::Overloaded => (503, "overloaded", "The gateway has too many connections"),
+            Self::Stopping => (503, "stopping", "The gateway is stopping"),
             Self::Internal => (500, "internal-error", "The gateway failed"),
         };
         Kind { reason: Self::REASONS.get(self.index()).copied().unwrap_or("internal"), status, problem, title }
@@ -276,13 +281,14 @@ impl Rejection {
                 | Self::BodyTimeout
                 | Self::BodyMalformed
                 | Self::Overloaded
+                | Self::Stopping
         )
     }
 
     /// Fields beside those that every answer has.
     fn fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let other = match self {
-            Self::NoLease | Self::NoUpstream | Self::Overloaded => Some(("Retry-After", "1")),
+            Self::NoLease | Self::NoUpstream | Self::Overloaded | Self::Stopping => Some(("Retry-After", "1")),
             Self::MethodRefused => Some(("Allow", "GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS")),
             _ => None,
         };

@@ -34,6 +34,10 @@ pub struct Request {
     pub host: Vec<u8>,
 }
 
+/// Why an exchange ended before its end, of a client that took no more of its answer for `write_stall`. In the log alone:
+/// nobody is told.
+pub const CLIENT_STALLED: &str = "client_stalled";
+
 /// How it ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<'a> {

@@ -120,7 +120,7 @@ fn read_head(
         let (name, value) = field(&rest[..end])?;
         rest = &rest[end + 2..];
         if name == b"content-length" {
-            // The general lane passes on a length that its server said twice.
+            // A server may say it twice (RFC 9110, section 8.6); the gateway says it once: `Asked::is_alike`.
             let mut numbers = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             let first = numbers.next().unwrap_or_default();
             let digits = std::str::from_utf8(first).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
@@ -245,17 +245,10 @@ impl Asked {
         ));
         // It orders fields by name.
         fields.sort_by(|one, other| one.0.cmp(&other.0));
-        // And passes on a length that its server said twice; `answer` sees to the express lane.
-        for (name, value) in &mut fields {
-            // As sent, or in lower case: names of codings are the same (RFC 9112, section 7).
-            if name == b"transfer-encoding" {
-                value.make_ascii_lowercase();
-            }
-            if name == b"content-length" {
-                value.truncate(value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len()));
-            }
+        // As sent, or in lower case: names of codings are the same (RFC 9112, section 7).
+        for (_, value) in fields.iter_mut().filter(|(name, _)| name == b"transfer-encoding") {
+            value.make_ascii_lowercase();
         }
-        fields.dedup_by(|one, other| one == other && one.0 == b"content-length");
         fields
     }
 

@@ -49,6 +49,8 @@ pub struct Plan {
     pub answers: Vec<Answer>,
     /// How sockets deal bytes out.
     pub most: Most,
+    /// What decides where pingora leaves something to chance: a finding can be repeated.
+    pub seed: Vec<u8>,
 }
 
 impl Answer {
@@ -56,6 +58,12 @@ impl Answer {
     pub fn usual() -> Self {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
         Self { is_early: false, parts: vec![Part::Bytes(text)] }
+    }
+
+    /// All that the server says.
+    pub fn bytes(&self) -> Vec<u8> {
+        let bytes = self.parts.iter().map(|part| if let Part::Bytes(bytes) = part { &bytes[..] } else { b"" });
+        bytes.collect::<Vec<_>>().concat()
     }
 
     /// The server closes its connection, and says nothing.
@@ -66,7 +74,7 @@ impl Answer {
 
 impl Plan {
     pub fn read(input: &[u8]) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self { seed: input.to_vec(), ..Self::default() };
         for step in input.split(|byte| *byte == 0xff).take(STEPS_MOST) {
             let Some((kind, rest)) = step.split_first() else { continue };
             match kind {

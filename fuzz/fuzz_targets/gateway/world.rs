@@ -25,6 +25,7 @@ use keygate::proxy::upstream::Upstream;
 use pingora_core::connectors::L4Connect;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
+use tokio::runtime::RngSeed;
 
 use super::messages::Asked;
 use super::plan::{Deed, Plan};
@@ -172,7 +173,10 @@ impl Lane {
         // With connections to servers of its own, none of them left over from another plan.
         self.servers.begin(plan);
         self.gateway.live.store(Arc::new(live(&self.config, &self.metrics, &self.servers)));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        // In which order `select!` looks at its branches.
+        runtime.rng_seed(RngSeed::from_bytes(&plan.seed));
+        let runtime = runtime.enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(self.happen(plan))
     }
 

@@ -155,6 +155,7 @@ impl Express {
             cut = Some(Rejection::UpstreamTimeout);
         }
         done.cut = cut;
+        done.client_stalled = running.has_client_stalled;
         let (keeps_server, keeps_for) = (exchange.keeps_server(), exchange.down.keeps_for);
         let is_doubtful = exchange.down.is_bodyless(admitted.to_head);
         note(done, &end, &exchange, asked_at);
@@ -184,7 +185,17 @@ impl Express {
 impl Done {
     fn nothing_yet(at: BootTime) -> Self {
         let ended = Ended::Closes { slowly: false };
-        Self { ended, status: 0, bytes_in: 0, bytes_out: 0, server: None, upstream_duration: None, cut: None, at }
+        Self {
+            ended,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            server: None,
+            upstream_duration: None,
+            cut: None,
+            client_stalled: false,
+            at,
+        }
     }
 }
 

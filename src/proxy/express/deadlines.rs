@@ -56,12 +56,14 @@ pub(super) struct Running<'r, 'e> {
     due: Option<BootTime>,
     /// It was ended for its age.
     pub(super) is_too_old: bool,
+    /// It was ended because the client took no more of its answer.
+    pub(super) has_client_stalled: bool,
 }
 
 impl<'r, 'e> Running<'r, 'e> {
     /// From `now` on.
     pub(super) fn new(exchange: &'r mut Exchange<'e>, deadlines: Deadlines, now: BootTime) -> Self {
-        Self { exchange, deadlines, up_at: now, down_at: now, due: None, is_too_old: false }
+        Self { exchange, deadlines, up_at: now, down_at: now, due: None, is_too_old: false, has_client_stalled: false }
     }
 
     /// Goes on as far as it can, and waits no longer than it may.
@@ -78,6 +80,7 @@ impl<'r, 'e> Running<'r, 'e> {
                 continue;
             }
             self.is_too_old = late == Late::TooOld;
+            self.has_client_stalled = late == Late::ClientTakesNothing;
             return Poll::Ready(late.end());
         }
     }

@@ -8,6 +8,7 @@ mod write;
 
 use std::mem::MaybeUninit;
 
+use crate::proxy::body::is_token;
 use crate::proxy::head::{RawField, connection_options, number};
 pub(super) use write::Told;
 
@@ -159,23 +160,23 @@ pub(super) fn parse<'h, 'b, const N: usize>(
         }
     }
     let is_bodyless = to_head || status < 200 || matches!(status, 204 | 304);
-    let body = match (is_bodyless, seen.is_chunked, seen.content_length) {
+    let lengths = &seen.lengths;
+    if let Err(why) = lengths.check(is_bodyless) {
+        return Parsed::Malformed(why);
+    }
+    let has_coding = lengths.is_chunked.is_some();
+    let body = match (is_bodyless, has_coding, lengths.content_length) {
         // RFC 9112, section 6.3: cases 1, 4, 6 and 8, in this order.
-        (true, ..) => Body::None,
-        (false, Some(true), _) => Body::Chunked,
-        // The length is then told by the end of the connection, and the coding is none that was asked for: TE is not
-        // sent.
-        (false, Some(false), _) => return Parsed::Malformed("a Transfer-Encoding that does not end in chunked"),
-        (false, None, Some(0)) => Body::None,
-        (false, None, Some(length)) => Body::Length(length),
-        (false, None, None) => Body::UntilClose,
+        (true, ..) | (false, false, Some(0)) => Body::None,
+        (false, true, _) => Body::Chunked,
+        (false, false, Some(length)) => Body::Length(length),
+        (false, false, None) => Body::UntilClose,
     };
-    let has_coding = seen.is_chunked.is_some();
     // Persistence: RFC 9112, section 9.3. A coding in HTTP/1.0, or beside a length, may have been understood otherwise
     // by somebody on the way (sections 6.1 and 6.3).
     let is_http10 = version == 0;
     let persists = if is_http10 { seen.keep_alive && !seen.close } else { !seen.close };
-    let is_faulty = has_coding && (is_http10 || seen.content_length.is_some());
+    let is_faulty = (has_coding && is_http10) || lengths.are_both();
     Parsed::Head(Answer {
         status,
         length,
@@ -187,7 +188,7 @@ pub(super) fn parse<'h, 'b, const N: usize>(
         fields,
         kinds: &space.kinds,
         // Transfer-Encoding overrides it, and it must not go on (RFC 9112, section 6.3, case 3).
-        content_length: seen.content_length.filter(|_| !has_coding),
+        content_length: lengths.content_length.filter(|_| !has_coding),
         nominates: seen.nominates,
         has_date: seen.has_date,
     })
@@ -196,9 +197,7 @@ pub(super) fn parse<'h, 'b, const N: usize>(
 /// What the fields say, gathered in one pass.
 #[derive(Default)]
 struct Seen {
-    content_length: Option<u64>,
-    /// The last coding of all `Transfer-Encoding`s is `chunked`.
-    is_chunked: Option<bool>,
+    lengths: Lengths,
     close: bool,
     keep_alive: bool,
     nominates: bool,
@@ -213,32 +212,9 @@ impl Seen {
             Field::Other | Field::Dropped => {}
             Field::Date => self.has_date = true,
             Field::KeepAlive => self.keeps_for = timeout(value),
-            Field::TransferEncoding => self.look_at_coding(value)?,
-            Field::ContentLength => self.look_at_length(value)?,
+            Field::TransferEncoding => self.lengths.look_at_coding(value)?,
+            Field::ContentLength => self.lengths.look_at_length(value),
             Field::Connection => self.look_at_connection(value),
-        }
-        Ok(())
-    }
-
-    /// Chunked once, and last (RFC 9112, section 6.1): twice, some readers would decode it twice.
-    fn look_at_coding(&mut self, value: &[u8]) -> Result<(), &'static str> {
-        for coding in value.split(|b| *b == b',') {
-            let coding = coding.trim_ascii();
-            if coding.is_empty() || self.is_chunked == Some(true) {
-                return Err("a Transfer-Encoding with an empty member, or one behind chunked");
-            }
-            self.is_chunked = Some(coding.eq_ignore_ascii_case(b"chunked"));
-        }
-        Ok(())
-    }
-
-    /// The same length twice, in one field or in two, is one length (RFC 9110, section 8.6).
-    fn look_at_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
-        for length in value.split(|b| *b == b',') {
-            let length = number(length.trim_ascii()).ok_or("a Content-Length that is no number")?;
-            if self.content_length.replace(length).is_some_and(|before| before != length) {
-                return Err("two different Content-Lengths");
-            }
         }
         Ok(())
     }
@@ -254,6 +230,62 @@ impl Seen {
                 self.nominates |= may_be_nominated(option);
             }
         }
+    }
+}
+
+/// What an answer says of where its body ends; the same for both lanes.
+#[derive(Default)]
+pub(crate) struct Lengths {
+    /// The one value of all `Content-Length`s.
+    pub(crate) content_length: Option<u64>,
+    /// The last coding of all `Transfer-Encoding`s is `chunked`.
+    pub(crate) is_chunked: Option<bool>,
+    /// Why the `Content-Length`s are no length.
+    fault: Option<&'static str>,
+}
+
+impl Lengths {
+    /// Chunked once, and last (RFC 9112, section 6.1): twice, some readers would decode it twice. No registered coding
+    /// has parameters (section 7), so each is a token.
+    pub(crate) fn look_at_coding(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        for coding in value.split(|b| *b == b',') {
+            let coding = coding.trim_ascii();
+            if coding.is_empty() || !coding.iter().copied().all(is_token) || self.is_chunked == Some(true) {
+                return Err("a Transfer-Encoding with a member that is no coding, or one behind chunked");
+            }
+            self.is_chunked = Some(coding.eq_ignore_ascii_case(b"chunked"));
+        }
+        Ok(())
+    }
+
+    /// The same length twice, in one field or in two, is one length (RFC 9110, section 8.6).
+    pub(crate) fn look_at_length(&mut self, value: &[u8]) {
+        for length in value.split(|b| *b == b',') {
+            let Some(length) = number(length.trim_ascii()) else {
+                self.fault = Some("a Content-Length that is no number");
+                return;
+            };
+            if self.content_length.replace(length).is_some_and(|before| before != length) {
+                self.fault = Some("two different Content-Lengths");
+            }
+        }
+    }
+
+    /// Is there something that tells the end, where there is a body? A coding overrides whatever is said of a length (RFC
+    /// 9112, section 6.3, cases 3 and 5).
+    pub(crate) fn check(&self, is_bodyless: bool) -> Result<(), &'static str> {
+        match (self.is_chunked, self.fault) {
+            // The length is then told by the end of the connection, and the coding is none that was asked for: TE is not
+            // sent.
+            (Some(false), _) if !is_bodyless => Err("a Transfer-Encoding that does not end in chunked"),
+            (None, Some(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    /// Was a length told, beside a coding?
+    fn are_both(&self) -> bool {
+        self.is_chunked.is_some() && (self.content_length.is_some() || self.fault.is_some())
     }
 }
 

@@ -34,6 +34,7 @@ fn the_body_ends_as_the_rfc_says() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", (Body::Chunked, true)),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n", (Body::Chunked, true)),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", (Body::Chunked, false)),
+        ("HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: chunked\r\n\r\n", (Body::Chunked, false)),
         ("HTTP/1.1 200 OK\r\n\r\n", (Body::UntilClose, false)),
         ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\n", (Body::Length(5), false)),
         ("HTTP/1.1 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 5\r\n\r\n", (Body::Length(5), false)),
@@ -69,6 +70,9 @@ fn what_is_no_answer_is_told_so() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: a b, chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: \"a\", chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: , chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n",
@@ -168,6 +172,7 @@ fn what_came_as_it_is_written_is_copied_and_what_did_not_is_written() {
             "HTTP/1.0 200 OK\nA: b\nC: d\r\nContent-Length: 0\r\nE: f\r\nContent-Length: 00\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nContent-Length: 0\r\nE: f\r\n",
         ),
+        ("HTTP/1.1 200\n\r\n", "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n"),
         ("\r\nHTTP/1.1 404\r\ncontent-length: 10\r\nA:b\r\n\r\n", "HTTP/1.1 404 \r\ncontent-length: 10\r\nA: b\r\n"),
     ] {
         let (.., head) = outcome(came, false).unwrap();

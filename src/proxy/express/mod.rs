@@ -110,6 +110,8 @@ pub struct Done {
     /// Why it ended before its time: its permit was lost, it was too old, or the server did not answer wholly. The client
     /// may have a part of an answer.
     pub cut: Option<Rejection>,
+    /// It ended because the client did not take its answer.
+    pub client_stalled: bool,
     /// A reading of the clock from when it was over.
     pub at: BootTime,
 }

@@ -39,12 +39,12 @@ impl Context {
     }
 
     /// Counts and logs it. `cut`: why it ended before its end.
-    pub(super) fn end(&mut self, status: u16, cut: Option<&Rejection>, bytes_in: u64, bytes_out: u64) {
+    pub(super) fn end(&mut self, status: u16, cut: Option<&'static str>, bytes_in: u64, bytes_out: u64) {
         let Some(exchange) = self.exchange.take() else { return };
         let upstream = &exchange.route.upstream;
         let outcome = Outcome {
             status,
-            reason: exchange.rejection.as_ref().or(cut).map(Rejection::reason),
+            reason: exchange.rejection.as_ref().map(Rejection::reason).or(cut),
             bytes_in,
             bytes_out,
             server: exchange.server.map(|at| &*upstream.server(at).label),
@@ -73,6 +73,6 @@ impl Drop for Context {
         let Some(exchange) = &self.exchange else { return };
         // What was sent is not known any more, and why it ended only if the permit did.
         let cut = exchange.permit.still_holds(self.gateway.authority(&exchange.live)).err();
-        self.end(0, cut.as_ref(), 0, 0);
+        self.end(0, cut.as_ref().map(Rejection::reason), 0, 0);
     }
 }

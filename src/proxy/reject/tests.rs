@@ -39,6 +39,7 @@ fn all() -> Vec<Rejection> {
         Rejection::UpstreamMalformed,
         Rejection::UpstreamTimeout,
         Rejection::Overloaded,
+        Rejection::Stopping,
         Rejection::Internal,
     ]
 }

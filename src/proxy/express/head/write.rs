@@ -78,7 +78,9 @@ impl Answer<'_, '_> {
     fn status_line(&self) -> Option<Range<usize>> {
         let end = "HTTP/1.1 200 ".len() + self.reason.len() + 2;
         let line = self.bytes.get(..end)?;
-        (line.starts_with(b"HTTP/1.1 ") && line.ends_with(b"\r\n")).then_some(0..end)
+        // Without the space behind the status, the empty line may be where the reason would end.
+        let is_usual = line.starts_with(b"HTTP/1.1 ") && line.get(12) == Some(&b' ') && line.ends_with(b"\r\n");
+        is_usual.then_some(0..end)
     }
 
     /// Where the line of a field lies, if it came as it would be written.
