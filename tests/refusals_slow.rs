@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use crate::support::config::is_general;
 use crate::support::count;
 use crate::support::request::{get, request};
-use crate::support::siege::{Attack, Rig, age, deadline, dripping, idle};
+use crate::support::siege::{Attack, Rig, age, attackers, deadline, dripping, idle};
 use crate::support::swarm::Script;
 
 #[test]
@@ -31,10 +32,12 @@ fn slow_heads_are_cut_in_time() {
 fn slow_bodies_are_cut_in_time_and_never_look_whole() {
     let rig = Rig::start();
     let script = |bytes: &[u8]| Script { first: [bytes, b"0123456789"].concat(), ..Script::default() };
-    let silent = |name, attackers, script| Attack { name, attackers, script, cut_after: Some(deadline()), told: &[408] };
+    let silent =
+        |name, attackers, script| Attack { name, attackers, script, cut_after: Some(deadline()), told: &[408] };
     let without_key = request("POST", "/sink/attack").field("Content-Length", "1000000").bytes();
     let attacks = vec![
-        silent("a body that stops", count(100, 1000), script(&rig.upload(""))),
+        silent("a body that stops", count(100, 2000), script(&rig.upload(""))),
+        silent("chunks that stop", count(50, 1500), script(&rig.chunks("20\r\n"))),
         silent(
             "nothing after 100-continue",
             count(50, 500),
@@ -49,15 +52,14 @@ fn slow_bodies_are_cut_in_time_and_never_look_whole() {
             told: &[401],
         },
     ];
-    let admitted: usize = attacks.iter().take(2).map(|attack| attack.attackers).sum();
-    let others = attacks[2].attackers;
+    let admitted: usize = attacks.iter().take(3).map(|attack| attack.attackers).sum();
+    let others = attacks[3].attackers;
     rig.withstands(&attacks);
     rig.assert_refused("body_timeout", admitted);
     rig.assert_refused("missing_credential", others);
     rig.lets_the_upstream_go();
-    let seen = rig.upstream.seen_at("/sink/attack");
-    assert_eq!(seen.len(), admitted);
-    assert!(seen.iter().all(|seen| !seen.complete), "an upstream took one for whole");
+    let asked = rig.upstream.asked("/sink/attack");
+    assert_eq!((asked.begun, asked.whole), (admitted, 0), "an upstream took one for whole");
 }
 
 #[test]
@@ -97,8 +99,7 @@ fn silent_tunnels_are_ended_by_their_age() {
 #[test]
 fn bodies_that_never_stall_are_ended_by_their_age() {
     let rig = Rig::start();
-    let length = rig.upload("");
-    let chunks = request("POST", "/sink/attack").field("Transfer-Encoding", "chunked").bearer(&rig.key).bytes();
+    let (length, chunks) = (rig.upload(""), rig.chunks(""));
     let chunk = format!("1;a={}\r\nb\r\n", "c".repeat(200)).into_bytes();
     let attack = |name, first, bytes: &[u8]| Attack {
         name,
@@ -109,21 +110,31 @@ fn bodies_that_never_stall_are_ended_by_their_age() {
     };
     rig.withstands(&[attack("a byte now and then", length, b"a"), attack("a chunk now and then", chunks, &chunk)]);
     rig.lets_the_upstream_go();
-    assert!(rig.upstream.seen_at("/sink/attack").iter().all(|seen| !seen.complete), "an upstream took one for whole");
+    assert_eq!(rig.upstream.asked("/sink/attack").whole, 0, "an upstream took one for whole");
 }
 
 #[test]
 fn readers_that_stop_are_cut_in_time() {
     let rig = Rig::start();
     let script = reading(rig.get("/bytes/1000000000"), 1, Duration::from_hours(1));
-    rig.cuts_readers(count(50, 100), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(50, 5000, 1000), script, "keygate_requests_in_flight", deadline());
 }
 
 #[test]
 fn readers_of_many_answers_are_cut_in_time() {
     let rig = Rig::start();
     let script = reading(rig.get("/bytes/1000000000").repeat(50), 1, Duration::from_hours(1));
-    rig.cuts_readers(count(20, 50), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(20, 1000, 200), script, "keygate_requests_in_flight", deadline());
+}
+
+/// No answer is large: what is not read is many of them.
+#[test]
+fn readers_of_many_small_answers_are_cut_in_time() {
+    let rig = Rig::start();
+    let many = rig.get("/bytes/2000").repeat(200);
+    let script =
+        Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
+    rig.cuts_readers(attackers(20, 1000, 1000), script, "keygate_requests_in_flight", deadline());
 }
 
 /// An answer is written before the next request is read, so nothing piles up.
@@ -133,16 +144,24 @@ fn whoever_reads_no_refusals_is_cut_in_time() {
     let many = get("/x").bytes().repeat(400);
     let script =
         Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
-    rig.cuts_readers(count(20, 200), script, "keygate_connections", deadline());
+    rig.cuts_readers(count(20, 1000), script, "keygate_connections", deadline());
 }
 
-/// The kernel takes a third of a connection's buffer at a time: whoever reads less than that within the deadline has
-/// stalled.
 #[test]
 fn readers_that_never_stall_are_ended_by_their_age() {
     let rig = Rig::start();
-    let script = reading(rig.get("/bytes/1000000000"), 256 << 10, Duration::from_millis(50));
-    rig.cuts_readers(count(10, 20), script, "keygate_requests_in_flight", age());
+    // The general lane gives up on whoever does not take 64 KiB in time, and the express lane on whoever takes less than 16.
+    let slowly = count((4000, Duration::from_millis(100)), (1000, Duration::from_millis(250)));
+    let (bytes, every) = if is_general() { (256 << 10, Duration::from_millis(50)) } else { slowly };
+    let script = reading(rig.get("/bytes/1000000000"), bytes, every);
+    rig.cuts_readers(attackers(10, 500, 20), script, "keygate_requests_in_flight", age());
+}
+
+#[test]
+fn readers_that_take_hardly_anything_are_cut_in_time() {
+    let rig = Rig::start();
+    let script = reading(rig.get("/bytes/1000000000"), count(1000, 100), Duration::from_millis(250));
+    rig.cuts_readers(attackers(20, 500, 100), script, "keygate_requests_in_flight", deadline());
 }
 
 /// Reads so many bytes at a time, so far apart.
@@ -158,13 +177,13 @@ fn a_pipeline_is_answered_as_far_as_it_came_and_then_cut() {
     let script = Script { first, ..Script::default() };
     rig.withstands(&[Attack { name: "half a request", attackers, script, cut_after: Some(deadline()), told: &[408] }]);
     rig.assert_refused("head_timeout", attackers);
-    assert_eq!(rig.upstream.seen_at("/status/204").len(), 20 * attackers);
+    assert_eq!(rig.upstream.asked("/status/204").whole, 20 * attackers);
 }
 
 #[test]
 fn tiny_chunks_count_with_all_that_is_around_them() {
     let rig = Rig::with("max_body = \"256KiB\"");
-    let first = request("POST", "/sink/attack").field("Transfer-Encoding", "chunked").bearer(&rig.key).bytes();
+    let first = rig.chunks("");
     let chunks = b"1\r\na\r\n".repeat(4000);
     let attackers = count(4, 8);
     let script = dripping(first, &chunks, 1);

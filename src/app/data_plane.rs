@@ -21,12 +21,10 @@ use crate::proxy::connection::Front;
 use crate::proxy::gateway::{self, Gateway};
 use crate::proxy::general::{ATTEMPTS, General};
 use crate::proxy::keep;
+use crate::proxy::socket::UNSENT;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
-/// Bytes that the kernel takes before it has sent what it was given earlier. What a client does not read is noticed while
-/// it is this much, and the kernel holds no more for it; without a bound that is megabytes.
-const UNSENT: u32 = 128 * 1024;
 /// For pingora's threads to let go of what they were doing, after everything was answered.
 const END: Duration = Duration::from_secs(1);
 

@@ -35,6 +35,13 @@ impl Wire {
         self.input.poll_fill(&mut self.io, cx, most)
     }
 
+    /// Bytes that the other side has acknowledged since the connection began, as the system knows; `None`: it does not.
+    #[cold]
+    #[must_use]
+    pub fn acknowledged(&self) -> Option<u64> {
+        Some(self.io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked)
+    }
+
     /// Sends what the stream may have kept back. (Plain sockets keep nothing; TLS does.)
     ///
     /// # Errors
@@ -58,5 +65,34 @@ pub fn poll_send(io: &mut Stream, cx: &mut Context<'_>, first: &[u8], second: &[
     match ready!(sent)? {
         0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         count => Poll::Ready(Ok(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::proxy::socket::Socket;
+
+    #[tokio::test]
+    async fn what_the_other_side_has_acknowledged_is_known_of_sockets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let io = Socket::connect(listener.local_addr().unwrap(), Duration::from_mins(1)).await.unwrap();
+        let (mut there, _) = listener.accept().await.unwrap();
+        let mut wire = Wire::new(Box::new(io));
+        let before = wire.acknowledged().unwrap();
+        let sent = poll_fn(|cx| poll_send(&mut wire.io, cx, b"one ", b"piece")).await.unwrap();
+        let mut came = [0; 9];
+        there.read_exact(&mut came).await.unwrap();
+        assert_eq!((sent, &came), (9, b"one piece"));
+        while wire.acknowledged().unwrap() < before + 9 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(wire.acknowledged(), Some(before + 9));
     }
 }

@@ -150,9 +150,10 @@ impl Config {
 /// Themes that hold in both lanes are compiled once for each (`tests/main.rs`); which one a test is for stands at the
 /// beginning of its name. Others take the default.
 fn lane() -> &'static str {
-    let thread = std::thread::current();
-    match thread.name().and_then(|name| name.split_once("::")) {
-        Some(("general", _)) => "express_lane = false\n",
-        _ => "",
-    }
+    if is_general() { "express_lane = false\n" } else { "" }
+}
+
+/// Is this test for the general lane?
+pub fn is_general() -> bool {
+    std::thread::current().name().is_some_and(|name| name.starts_with("general::"))
 }

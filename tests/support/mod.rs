@@ -5,6 +5,7 @@ pub mod admin;
 pub mod answers;
 pub mod asked;
 pub mod base64;
+pub mod broad_upstream;
 pub mod browser;
 pub mod client;
 pub mod config;
@@ -30,6 +31,7 @@ pub mod upstream;
 pub mod wire;
 
 pub use admin::Plane;
+pub use broad_upstream::BroadUpstream;
 pub use browser::Browser;
 pub use client::Client;
 pub use config::Config;
@@ -55,14 +57,23 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for_some(what, || holds().then_some(()));
 }
 
+/// The same, when so long a time is at its end.
+pub fn wait_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    look_for(patience, what, || holds().then_some(()));
+}
+
 /// Looks every 5 ms until there is a value.
-pub fn wait_for_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for_some<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_for(PATIENCE, what, look)
+}
+
+fn look_for<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = look() {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

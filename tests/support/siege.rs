@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::config::is_general;
 use super::healthy::{Healthy, Took};
 use super::request::{get, request};
 use super::swarm::{Null, Script, Swarm};
-use super::{Config, Gateway, Key, Upstream, count, wait_for};
+use super::{BroadUpstream, Config, Gateway, Key, count, wait_for, wait_within};
 
 /// The most that a healthy client may wait for an answer, and nearly all of them.
 fn patient() -> [Duration; 2] {
@@ -23,9 +24,9 @@ pub const EARLY: Duration = Duration::from_millis(300);
 /// A megabyte, without a key.
 pub const OPEN: &str = "/bytes/1000000";
 
-/// Of heads, bodies and writes.
+/// Of heads, bodies and writes; in the long form long enough that all attackers are there before the first is cut.
 pub fn deadline() -> Duration {
-    count(Duration::from_secs(1), Duration::from_secs(12))
+    count(Duration::from_secs(1), Duration::from_secs(15))
 }
 
 /// Between two requests.
@@ -63,7 +64,7 @@ pub struct Attack {
 
 /// See the module's text.
 pub struct Rig {
-    pub upstream: Upstream,
+    pub upstream: BroadUpstream,
     pub gateway: Gateway,
     pub key: Key,
     memory_kib: u64,
@@ -87,10 +88,14 @@ impl Rig {
     /// With these limits, and deadlines that nobody reaches who is not told to.
     pub fn patient(limits: &str) -> Self {
         raise_descriptors();
-        let upstream = Upstream::echo();
+        let upstream = BroadUpstream::start();
         // For whoever brings no key.
         let open = format!("path = {OPEN:?}\nupstream = \"api\"\naccess = \"public\"");
-        let config = Config::in_front_of(&upstream).route(&open).limits(limits);
+        let config = Config::default()
+            .upstream_at("api", &[upstream.address().to_string()], "")
+            .route("path = \"/\"\nupstream = \"api\"")
+            .route(&open)
+            .limits(limits);
         let config =
             if limits.contains("max_connections =") { config } else { config.limits("max_connections = 16000") };
         let config = if limits.contains("timeout") { config } else { config.limits("header_timeout = \"5m\"") };
@@ -129,7 +134,8 @@ impl Rig {
 
     /// Healthy clients, while the attackers do the same to somebody else, who ends them as soon.
     fn calm(&self, attacks: &[Attack]) -> Took {
-        let nulls: Vec<Null> = attacks.iter().map(|attack| Null::start(attack.cut_after.unwrap_or_default())).collect();
+        let null = |attack: &Attack| Null::start(attack.cut_after.unwrap_or_default(), false);
+        let nulls: Vec<Null> = attacks.iter().map(null).collect();
         let healthy = self.healthy();
         let swarm = |((part, attack), null): ((u8, &Attack), &Null)| {
             Swarm::start(part, null.address(), attack.attackers, attack.script.clone())
@@ -170,27 +176,38 @@ impl Rig {
     }
 
     pub fn print_memory(&self, when: &str) {
-        let (now, before) = (memory_kib(&self.gateway), self.memory_kib);
-        println!("memory {when}: {now} KiB, {before} before");
+        let (now, before, sockets) = (memory_kib(&self.gateway), self.memory_kib, sockets_kib());
+        println!("memory {when}: {now} KiB, {before} before; the system's for all sockets: {sockets} KiB");
     }
 
     /// Readers of an answer that has no end worth waiting for, or of many. They see nothing of the cut behind all that they
     /// do not read: the gateway's gauge does.
     pub fn cuts_readers(&self, attackers: usize, script: Script, gauge: &str, cut_after: Duration) {
+        let before = count(false, true).then(|| self.calm_readers(attackers, &script, cut_after));
         let healthy = self.healthy();
-        let swarm = Swarm::start(1, self.address(), attackers, script);
+        let swarm = Swarm::start(1, self.address(), attackers, script.clone());
         wait_for("all readers are there", || swarm.is_complete());
         let began = Instant::now();
         wait_for("all of them are served", || self.gauge(gauge) >= attackers);
         self.print_memory("at most");
-        wait_for("the readers are cut", || self.gauge(gauge) < 10);
+        wait_within(cut_after + filled(), "the readers are cut", || self.gauge(gauge) < 10);
         let after = began.elapsed();
         assert!(after + EARLY >= cut_after && after <= cut_after + filled(), "cut after {after:?}");
         self.lets_the_upstream_go();
         let cuts = swarm.stop();
         assert!(cuts.iter().all(|cut| cut.told.iter().all(|status| [200, 401].contains(status))), "{cuts:?}");
-        let took = healthy.finish();
-        self.recovers(took, None, || took);
+        self.recovers(healthy.finish(), before, || self.calm_readers(attackers, &script, cut_after));
+    }
+
+    /// As [`Self::calm`].
+    fn calm_readers(&self, attackers: usize, script: &Script, cut_after: Duration) -> Took {
+        let null = Null::start(cut_after, true);
+        let healthy = self.healthy();
+        let swarm = Swarm::start(100, null.address(), attackers, script.clone());
+        wait_for("all readers are there", || swarm.is_complete());
+        wait_within(cut_after + filled(), "the readers are cut", || null.open_connections() == 0);
+        swarm.stop();
+        healthy.finish()
     }
 
     /// None of its connections is held for an attacker any more.
@@ -218,6 +235,12 @@ impl Rig {
         let request = request("POST", "/sink/attack").field("Content-Length", "1000000");
         let request = if expect.is_empty() { request } else { request.field("Expect", expect) };
         request.bearer(&self.key).bytes()
+    }
+
+    /// The head of a request with a body in chunks, and these bytes of it.
+    pub fn chunks(&self, begun: &str) -> Vec<u8> {
+        let head = request("POST", "/sink/attack").field("Transfer-Encoding", "chunked").bearer(&self.key).bytes();
+        [&head, begun.as_bytes()].concat()
     }
 
     /// `GET target` with the key.
@@ -252,6 +275,20 @@ fn raise_descriptors() {
 /// These bytes, again and again.
 pub fn dripping(first: Vec<u8>, bytes: &[u8], millis: u64) -> Script {
     Script { first, drip: Some((bytes.to_vec(), Duration::from_millis(millis))), ..Script::default() }
+}
+
+/// So many attackers; of those that cost the general lane more, fewer.
+pub fn attackers(short: usize, long: usize, long_in_general: usize) -> usize {
+    count(short, if is_general() { long_in_general } else { long })
+}
+
+/// What the system holds for TCP, in all.
+fn sockets_kib() -> u64 {
+    let stat = std::fs::read_to_string("/proc/net/sockstat").expect("/proc");
+    let line = stat.lines().find_map(|line| line.strip_prefix("TCP: ")).expect("TCP");
+    let pages = line.rsplit(' ').next().and_then(|pages| pages.parse::<u64>().ok()).expect("a number");
+    // It counts in pages, of 4 KiB wherever these tests run.
+    pages * 4
 }
 
 /// What the gateway holds.

@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +22,14 @@ const CONNECTING: usize = 100;
 /// Between two connections: what is attacked by waiting shall not be attacked by connecting, nor by requests.
 fn pace(script: &Script) -> Duration {
     let is_silent = script.before.is_empty() && script.first.is_empty();
-    count(Duration::from_millis(3), Duration::from_millis(if is_silent { 1 } else { 4 }))
+    let millis = if is_silent {
+        1
+    } else if script.sip.is_some() {
+        2
+    } else {
+        4
+    };
+    count(Duration::from_millis(3), Duration::from_millis(millis))
 }
 
 /// The receive buffer of those that read less than that at a time.
@@ -89,18 +98,26 @@ impl Swarm {
     }
 }
 
-/// Somebody else to attack: reads what comes, answers once at the beginning, and ends each connection after its time.
+/// Somebody else to attack: reads what comes, answers once at the beginning, or without an end, and ends each connection
+/// after its time.
 pub struct Null {
     address: SocketAddr,
+    open: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
 impl Null {
-    pub fn start(after: Duration) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a listener");
+    pub fn start(after: Duration, is_endless: bool) -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("a socket");
+        // Thousands of buffers of megabytes would be the test's own.
+        listener.set_send_buffer_size(SMALL).expect("a small buffer");
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+        listener.listen(4096).expect("a listener");
+        let listener = std::net::TcpListener::from(listener);
         let address = listener.local_addr().expect("an address");
+        let open = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&open);
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -108,7 +125,13 @@ impl Null {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 let accept = async {
                     while let Ok((stream, _)) = listener.accept().await {
-                        tokio::spawn(async move { timeout(after, take(stream)).await });
+                        let count = Arc::clone(&count);
+                        count.fetch_add(1, Ordering::SeqCst);
+                        tokio::spawn(async move {
+                            // Whether it ended or was ended.
+                            let _ = timeout(after, take(stream, is_endless)).await;
+                            count.fetch_sub(1, Ordering::SeqCst);
+                        });
                     }
                 };
                 tokio::select! {
@@ -117,11 +140,16 @@ impl Null {
                 }
             });
         });
-        Self { address, thread: Some(thread), stop }
+        Self { address, open, thread: Some(thread), stop }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections it has.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 }
 
@@ -132,8 +160,11 @@ impl Drop for Null {
     }
 }
 
-async fn take(mut stream: TcpStream) {
+async fn take(mut stream: TcpStream, is_endless: bool) {
     let mut block = [0; 4096];
+    if is_endless && stream.read(&mut block).await.is_ok() {
+        while stream.write_all(&block).await.is_ok() {}
+    }
     let mut is_answered = false;
     while let Ok(1..) = stream.read(&mut block).await {
         if !std::mem::replace(&mut is_answered, true) {

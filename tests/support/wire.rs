@@ -30,7 +30,7 @@ impl Head {
         self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 
-    fn parse(raw: Vec<u8>) -> Self {
+    pub fn parse(raw: Vec<u8>) -> Self {
         let text = String::from_utf8_lossy(&raw).into_owned();
         let mut lines = text.split("\r\n");
         let line = lines.next().unwrap_or_default().to_owned();

@@ -4,13 +4,17 @@
 //! |---|---|---|---|
 //! | the request waits for its client | `body_stall` | the last byte either way | 408; after the answer's head, abandoned |
 //! | the request waits for its server | `write_timeout` | the last byte either way | 504; after the answer's head, abandoned |
-//! | the answer waits for its client | `write_stall` | the last byte either way | the client is as good as gone |
+//! | the answer waits for its client | `write_stall` | the last byte either way, or what it acknowledged | the client is as good as gone |
 //! | the answer waits for its server, after the request | `read_timeout` | the last byte of both | 504 |
 //! | always | its age | its first byte | 504 |
 //!
 //! An early answer goes on without the rest of its request (RFC 9112, section 9.5). One of the first four always applies: an
 //! exchange that waits has a deadline. The clock is read when bytes have moved and the exchange waits again, and the timer
 //! is touched when the earliest deadline has become earlier.
+//!
+//! The system takes bytes for a client again when those that it has not sent yet have become half as many, which may
+//! be long for one that reads slowly and steadily. So before such a client is given up, the system is asked what it has
+//! acknowledged: soon after it has begun to be waited for, and when its deadline is over.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,6 +24,12 @@ use crate::metrics::UpstreamFailure;
 use crate::proxy::express::exchange::{End, Exchange};
 use crate::proxy::patience::Patience;
 use crate::proxy::reject::Rejection;
+
+/// What a client acknowledges within `write_stall` at least, if it reads at all. Less is what those take who want to hold
+/// a connection for as long as they can.
+const LEAST: u64 = 16 * 1024;
+/// The part of `write_stall` after which it is first asked what was acknowledged.
+const FIRST_ASKED: u32 = 8;
 
 /// How long each may take.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +64,8 @@ pub(super) struct Running<'r, 'e> {
     up_at: BootTime,
     down_at: BootTime,
     due: Option<BootTime>,
+    /// What the client had acknowledged when that was last asked, since the answer has waited for it.
+    acknowledged: Option<u64>,
     /// It was ended for its age.
     pub(super) is_too_old: bool,
     /// It was ended because the client took no more of its answer.
@@ -63,7 +75,16 @@ pub(super) struct Running<'r, 'e> {
 impl<'r, 'e> Running<'r, 'e> {
     /// From `now` on.
     pub(super) fn new(exchange: &'r mut Exchange<'e>, deadlines: Deadlines, now: BootTime) -> Self {
-        Self { exchange, deadlines, up_at: now, down_at: now, due: None, is_too_old: false, has_client_stalled: false }
+        Self {
+            exchange,
+            deadlines,
+            up_at: now,
+            down_at: now,
+            due: None,
+            acknowledged: None,
+            is_too_old: false,
+            has_client_stalled: false,
+        }
     }
 
     /// Goes on as far as it can, and waits no longer than it may.
@@ -77,6 +98,9 @@ impl<'r, 'e> Running<'r, 'e> {
             let (_, late) = self.first();
             if late.is_of_request() && self.exchange.down.has_answer() {
                 self.exchange.up.abandon();
+                continue;
+            }
+            if late == Late::ClientTakesNothing && self.is_slow_only(clock) {
                 continue;
             }
             self.is_too_old = late == Late::TooOld;
@@ -94,6 +118,7 @@ impl<'r, 'e> Running<'r, 'e> {
         }
         if down_moved {
             self.down_at = *now.get_or_insert_with(|| clock.boot());
+            self.acknowledged = None;
         }
         let (due, _) = self.first();
         // It can change without a byte, too: when the request is abandoned.
@@ -101,6 +126,18 @@ impl<'r, 'e> Running<'r, 'e> {
             self.due = Some(due);
             patience.set(now.unwrap_or_else(|| clock.boot()), due);
         }
+    }
+
+    /// Is the client to be waited for, since it still reads, or since this was asked for the first time?
+    #[cold]
+    fn is_slow_only(&mut self, clock: &dyn Clock) -> bool {
+        let acknowledged = self.exchange.acknowledged();
+        let Some(before) = self.acknowledged.replace(acknowledged) else { return true };
+        let reads = acknowledged.saturating_sub(before) >= LEAST;
+        if reads {
+            self.down_at = clock.boot();
+        }
+        reads
     }
 
     /// The deadline that passes first, of those that apply.
@@ -112,7 +149,8 @@ impl<'r, 'e> Running<'r, 'e> {
             (false, _) => None,
         };
         let answer = if down.waits_for_client() {
-            Some((self.down_at.plus(deadlines.write_stall), Late::ClientTakesNothing))
+            let parts = if self.acknowledged.is_none() { FIRST_ASKED } else { 1 };
+            Some((self.down_at.plus(deadlines.write_stall / parts), Late::ClientTakesNothing))
         } else if request.is_none() {
             Some((self.up_at.max(self.down_at).plus(deadlines.read_timeout), Late::ServerSendsNothing))
         } else {

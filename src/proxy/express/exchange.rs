@@ -130,6 +130,12 @@ impl<'e> Exchange<'e> {
         self.facts.closes && self.up.is_sent() && self.client.input.is_empty()
     }
 
+    /// Bytes that the client has acknowledged, of all answers so far; 0 where nobody knows.
+    #[cold]
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.client.acknowledged().unwrap_or_default()
+    }
+
     /// May the server's connection serve another request? Only if both messages are whole, the answer did not begin
     /// before the request was sent, and nothing follows it (RFC 9112, section 9.3).
     pub(super) fn keeps_server(&self) -> bool {
