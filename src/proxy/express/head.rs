@@ -220,6 +220,11 @@ impl Seen {
     }
 
     fn look_at_connection(&mut self, value: &[u8]) {
+        // What nearly all servers say, if anything.
+        if is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in connection_options(value) {
             if is(option, b"close") {
                 self.close = true;
@@ -260,6 +265,10 @@ impl Lengths {
 
     /// The same length twice, in one field or in two, is one length (RFC 9110, section 8.6).
     pub(crate) fn look_at_length(&mut self, value: &[u8]) {
+        if let (Some(length), None) = (number(value), self.content_length) {
+            self.content_length = Some(length);
+            return;
+        }
         for length in value.split(|b| *b == b',') {
             let Some(length) = number(length.trim_ascii()) else {
                 self.fault = Some("a Content-Length that is no number");
