@@ -255,13 +255,15 @@ impl Asked {
     /// The same message. Not looked at: where chunks begin, and trailers, which the general lane drops (RFC 9110,
     /// section 6.5.1).
     pub fn is_alike(&self, other: &Self) -> bool {
+        // How much of what comes to nothing was passed on first is nobody's concern.
+        let same_body = !self.is_whole || self.body == other.body;
+        self.is_whole == other.is_whole && same_body && self.begins_alike(other)
+    }
+
+    /// The same, as far as both have come.
+    pub fn begins_alike(&self, other: &Self) -> bool {
         let is_part = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
-        let same_body = match self.is_whole {
-            true => self.body == other.body,
-            // How much of what comes to nothing was passed on first is nobody's concern.
-            false => is_part(&self.body, &other.body),
-        };
-        self.line == other.line && self.sorted() == other.sorted() && self.is_whole == other.is_whole && same_body
+        self.line == other.line && self.sorted() == other.sorted() && is_part(&self.body, &other.body)
     }
 }
 
