@@ -228,6 +228,16 @@ impl Asked {
         self.status() == 502 && (self.body.is_empty() || find(&self.body, b"problem:upstream-malformed").is_some())
     }
 
+    /// Does it say that the request's body was none, or too large?
+    pub fn is_refusal_of_a_body(&self) -> bool {
+        let problem = match self.status() {
+            400 => &b"problem:malformed-body"[..],
+            413 => b"problem:body-too-large",
+            _ => return false,
+        };
+        self.body.is_empty() || find(&self.body, problem).is_some()
+    }
+
     pub fn status(&self) -> u16 {
         std::str::from_utf8(&self.line[9..12]).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
