@@ -228,6 +228,16 @@ impl Asked {
         self.status() == 502 && (self.body.is_empty() || find(&self.body, b"problem:upstream-malformed").is_some())
     }
 
+    /// Does it say that the request's body was none, or too large?
+    pub fn is_refusal_of_a_body(&self) -> bool {
+        let problem = match self.status() {
+            400 => &b"problem:malformed-body"[..],
+            413 => b"problem:body-too-large",
+            _ => return false,
+        };
+        self.body.is_empty() || find(&self.body, problem).is_some()
+    }
+
     pub fn status(&self) -> u16 {
         std::str::from_utf8(&self.line[9..12]).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
@@ -255,13 +265,15 @@ impl Asked {
     /// The same message. Not looked at: where chunks begin, and trailers, which the general lane drops (RFC 9110,
     /// section 6.5.1).
     pub fn is_alike(&self, other: &Self) -> bool {
+        // How much of what comes to nothing was passed on first is nobody's concern.
+        let same_body = !self.is_whole || self.body == other.body;
+        self.is_whole == other.is_whole && same_body && self.begins_alike(other)
+    }
+
+    /// The same, as far as both have come.
+    pub fn begins_alike(&self, other: &Self) -> bool {
         let is_part = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
-        let same_body = match self.is_whole {
-            true => self.body == other.body,
-            // How much of what comes to nothing was passed on first is nobody's concern.
-            false => is_part(&self.body, &other.body),
-        };
-        self.line == other.line && self.sorted() == other.sorted() && self.is_whole == other.is_whole && same_body
+        self.line == other.line && self.sorted() == other.sorted() && is_part(&self.body, &other.body)
     }
 }
 
