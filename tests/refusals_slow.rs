@@ -117,14 +117,14 @@ fn bodies_that_never_stall_are_ended_by_their_age() {
 fn readers_that_stop_are_cut_in_time() {
     let rig = Rig::start();
     let script = reading(rig.get("/bytes/1000000000"), 1, Duration::from_hours(1));
-    rig.cuts_readers(attackers(50, 5000, 1000), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(50, 5000, 1000), &script, "keygate_requests_in_flight", deadline());
 }
 
 #[test]
 fn readers_of_many_answers_are_cut_in_time() {
     let rig = Rig::start();
     let script = reading(rig.get("/bytes/1000000000").repeat(50), 1, Duration::from_hours(1));
-    rig.cuts_readers(attackers(20, 1000, 200), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(20, 1000, 200), &script, "keygate_requests_in_flight", deadline());
 }
 
 /// No answer is large: what is not read is many of them.
@@ -134,7 +134,7 @@ fn readers_of_many_small_answers_are_cut_in_time() {
     let many = rig.get("/bytes/2000").repeat(200);
     let script =
         Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
-    rig.cuts_readers(attackers(20, 1000, 1000), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(20, 1000, 1000), &script, "keygate_requests_in_flight", deadline());
 }
 
 /// An answer is written before the next request is read, so nothing piles up.
@@ -144,7 +144,7 @@ fn whoever_reads_no_refusals_is_cut_in_time() {
     let many = get("/x").bytes().repeat(400);
     let script =
         Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
-    rig.cuts_readers(count(20, 1000), script, "keygate_connections", deadline());
+    rig.cuts_readers(count(20, 1000), &script, "keygate_connections", deadline());
 }
 
 #[test]
@@ -154,14 +154,14 @@ fn readers_that_never_stall_are_ended_by_their_age() {
     let slowly = count((4000, Duration::from_millis(100)), (1000, Duration::from_millis(250)));
     let (bytes, every) = if is_general() { (256 << 10, Duration::from_millis(50)) } else { slowly };
     let script = reading(rig.get("/bytes/1000000000"), bytes, every);
-    rig.cuts_readers(attackers(10, 500, 20), script, "keygate_requests_in_flight", age());
+    rig.cuts_readers(attackers(10, 500, 20), &script, "keygate_requests_in_flight", age());
 }
 
 #[test]
 fn readers_that_take_hardly_anything_are_cut_in_time() {
     let rig = Rig::start();
     let script = reading(rig.get("/bytes/1000000000"), count(1000, 100), Duration::from_millis(250));
-    rig.cuts_readers(attackers(20, 500, 100), script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(20, 500, 100), &script, "keygate_requests_in_flight", deadline());
 }
 
 /// Reads so many bytes at a time, so far apart.

@@ -73,7 +73,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two reads of a request body.
     pub body_stall: Duration,
-    /// For a write to the client to make progress.
+    /// For a client to take some of an answer that waits for it.
     pub write_stall: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,

@@ -1,5 +1,6 @@
 //! Clients that do nothing wrong, while others do: they must be served all the time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use super::{Client, Request};
 /// Three of them: one keeps its connection, one makes a new one for each request, one sends bodies.
 pub struct Healthy {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Vec<Duration>>>,
+    threads: Vec<JoinHandle<Vec<(Duration, Instant)>>>,
+    began: Instant,
 }
 
 /// How long they took.
@@ -35,22 +37,29 @@ impl Healthy {
             (read, false, Duration::from_millis(50)),
             (write, true, Duration::from_millis(200)),
         ];
+        let began = Instant::now();
         let start = |(request, keeps, every)| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || ask(address, &request, keeps, every, &stop))
         };
         let threads = threads.into_iter().map(start).collect();
-        Self { stop, threads }
+        Self { stop, threads, began }
     }
 
     /// How long the requests took, from when they were due: a stall counts for all that it delayed.
     pub fn finish(self) -> Took {
         self.stop.store(true, Ordering::SeqCst);
         let threads = self.threads.into_iter();
-        let mut all: Vec<Duration> = threads.flat_map(|t| t.join().expect("a healthy client is served")).collect();
+        let mut all: Vec<_> = threads.flat_map(|t| t.join().expect("a healthy client is served")).collect();
         all.sort_unstable();
-        let below = |percent: usize| all[all.len() * percent / 100];
-        Took { requests: all.len(), p50: below(50), p99: below(99), most: all[all.len() - 1] }
+        let below = |percent: usize| all[all.len() * percent / 100].0;
+        // When the slowest hundredth was answered says what it was slow by.
+        let mut seconds = BTreeMap::<u64, usize>::new();
+        for (_, at) in &all[all.len() * 99 / 100..] {
+            *seconds.entry(at.duration_since(self.began).as_secs()).or_default() += 1;
+        }
+        println!("the slowest hundredth, by second: {seconds:?}");
+        Took { requests: all.len(), p50: below(50), p99: below(99), most: all[all.len() - 1].0 }
     }
 }
 
@@ -61,7 +70,13 @@ impl fmt::Display for Took {
     }
 }
 
-fn ask(address: SocketAddr, request: &Request, keeps: bool, every: Duration, stop: &AtomicBool) -> Vec<Duration> {
+fn ask(
+    address: SocketAddr,
+    request: &Request,
+    keeps: bool,
+    every: Duration,
+    stop: &AtomicBool,
+) -> Vec<(Duration, Instant)> {
     let mut took = Vec::new();
     let mut client = Client::connect(address);
     let mut due = Instant::now();
@@ -72,7 +87,7 @@ fn ask(address: SocketAddr, request: &Request, keeps: bool, every: Duration, sto
         }
         let response = client.exchange(request);
         assert_eq!(response.status, 200, "a healthy client: {}", response.text());
-        took.push(due.elapsed());
+        took.push((due.elapsed(), Instant::now()));
         due += every;
     }
     took

@@ -19,17 +19,14 @@ use super::count;
 const PER_ADDRESS: usize = 200;
 /// Connections that are being made at once; more would fill the listener's backlog.
 const CONNECTING: usize = 100;
-/// Between two connections: what is attacked by waiting shall not be attacked by connecting, nor by requests.
-fn pace(script: &Script) -> Duration {
-    let is_silent = script.before.is_empty() && script.first.is_empty();
-    let millis = if is_silent {
-        1
-    } else if script.sip.is_some() {
-        2
-    } else {
-        4
-    };
-    count(Duration::from_millis(3), Duration::from_millis(millis))
+/// In the long form all come within this time, evenly: what is attacked by waiting shall not be attacked by connecting, nor
+/// by requests.
+const COMING: Duration = Duration::from_secs(15);
+
+/// Between two connections.
+fn pace(attackers: usize) -> Duration {
+    let evenly = COMING / u32::try_from(attackers.max(1)).expect("fewer than 50,000 connections");
+    count(Duration::from_millis(3), evenly.clamp(Duration::from_millis(1), Duration::from_millis(20)))
 }
 
 /// The receive buffer of those that read less than that at a time.
@@ -183,7 +180,9 @@ async fn run(
 ) -> Vec<Cut> {
     let connecting = Arc::new(Semaphore::new(CONNECTING));
     let mut all = JoinSet::new();
-    let mut ticks = interval(pace(&script));
+    let mut ticks = interval(pace(count));
+    // Evenly, also when the machine was busy for a while.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0..count {
         ticks.tick().await;
         let place = Arc::clone(&connecting).acquire_owned().await.expect("a semaphore");
