@@ -57,23 +57,23 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for_some(what, || holds().then_some(()));
 }
 
-/// The same, when so long a time is at its end.
+/// The same, when so long a time is at its end; looks only ten times a second, where looking would be felt by who is timed.
 pub fn wait_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    look_for(patience, what, || holds().then_some(()));
+    look_for(patience, Duration::from_millis(100), what, || holds().then_some(()));
 }
 
 /// Looks every 5 ms until there is a value.
 pub fn wait_for_some<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    look_for(PATIENCE, what, look)
+    look_for(PATIENCE, Duration::from_millis(5), what, look)
 }
 
-fn look_for<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn look_for<T>(patience: Duration, pause: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = look() {
             return value;
         }
         assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
     }
 }

@@ -190,7 +190,7 @@ impl Rig {
         let swarm = Swarm::start(1, self.address(), attackers, script.clone());
         wait_for("all readers are there", || swarm.is_complete());
         let began = Instant::now();
-        wait_for("all of them are served", || self.gauge(gauge) >= attackers);
+        wait_within(filled(), "all of them are served", || self.gauge(gauge) >= attackers);
         self.print_memory("at most");
         wait_within(cut_after + filled(), "the readers are cut", || self.gauge(gauge) < 10);
         let after = began.elapsed();
