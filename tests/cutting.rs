@@ -156,7 +156,7 @@ fn keys_of_a_shared_secret_whose_grace_ends_by_itself() {
     f.gateway.json(&["secret", "regenerate", "--grace", "4s", "--yes"]);
     let exchanges = f.all(Some(&f.key));
     let mut others = f.all(Some(&f.anew()));
-    wait_for("grace ends", || f.gateway.json(&["secret", "show"])["grace"].is_null());
+    wait_for("grace ends", || f.gateway.json(&["secret", "show"])["previous"].is_null());
     f.assert_cut(exchanges, "secret", 401, "stale-shared-secret");
     others.iter_mut().for_each(Held::assert_goes_on);
 }
