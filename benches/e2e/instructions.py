@@ -230,7 +230,7 @@ def cell(kind, row):
     if kind in ("instructions", "alone"):
         return f"{row[kind]['worker']:,.0f}" if kind in row else "–"
     counts = row.get("instructions") or row.get("itself")
-    return f"{counts['allocations']:.1f}" if counts and counts["allocations"] is not None else "–"
+    return f"{round(counts['allocations'], 1) + 0.0:.1f}" if counts and counts["allocations"] is not None else "–"
 
 
 def markdown(result):
