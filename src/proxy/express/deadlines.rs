@@ -16,6 +16,7 @@
 //! be long for one that reads slowly and steadily. So before such a client is given up, the system is asked what it has
 //! acknowledged: soon after it has begun to be waited for, and when its deadline is over.
 
+use std::num::NonZeroU64;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -63,9 +64,10 @@ pub(super) struct Running<'r, 'e> {
     /// When each half went on last.
     up_at: BootTime,
     down_at: BootTime,
-    due: Option<BootTime>,
-    /// What the client had acknowledged when that was last asked, since the answer has waited for it.
-    acknowledged: Option<u64>,
+    /// [`BootTime::ZERO`]: not looked at yet. (Idle connections are as large as this future; every word counts.)
+    due: BootTime,
+    /// One more than the client had acknowledged when that was last asked, since the answer has waited for it.
+    acknowledged: Option<NonZeroU64>,
     /// It was ended for its age.
     pub(super) is_too_old: bool,
     /// It was ended because the client took no more of its answer.
@@ -80,7 +82,7 @@ impl<'r, 'e> Running<'r, 'e> {
             deadlines,
             up_at: now,
             down_at: now,
-            due: None,
+            due: BootTime::ZERO,
             acknowledged: None,
             is_too_old: false,
             has_client_stalled: false,
@@ -112,7 +114,7 @@ impl<'r, 'e> Running<'r, 'e> {
     fn note_time(&mut self, patience: &mut Patience, clock: &dyn Clock) {
         let (up_moved, down_moved) = (self.exchange.up.take_moved(), self.exchange.down.take_moved());
         // The first time it is still as late as `new` was told.
-        let mut now = self.due.is_none().then_some(self.up_at);
+        let mut now = (self.due == BootTime::ZERO).then_some(self.up_at);
         if up_moved {
             self.up_at = *now.get_or_insert_with(|| clock.boot());
         }
@@ -122,8 +124,8 @@ impl<'r, 'e> Running<'r, 'e> {
         }
         let (due, _) = self.first();
         // It can change without a byte, too: when the request is abandoned.
-        if self.due != Some(due) {
-            self.due = Some(due);
+        if self.due != due {
+            self.due = due;
             patience.set(now.unwrap_or_else(|| clock.boot()), due);
         }
     }
@@ -131,9 +133,9 @@ impl<'r, 'e> Running<'r, 'e> {
     /// Is the client to be waited for, since it still reads, or since this was asked for the first time?
     #[cold]
     fn is_slow_only(&mut self, clock: &dyn Clock) -> bool {
-        let acknowledged = self.exchange.acknowledged();
+        let acknowledged = NonZeroU64::MIN.saturating_add(self.exchange.acknowledged());
         let Some(before) = self.acknowledged.replace(acknowledged) else { return true };
-        let reads = acknowledged.saturating_sub(before) >= LEAST;
+        let reads = acknowledged.get().saturating_sub(before.get()) >= LEAST;
         if reads {
             self.down_at = clock.boot();
         }
