@@ -1,8 +1,8 @@
 //! Composition root: builds the services of a gateway process, starts and stops them in order.
 //!
-//! Nothing waits for another: threads for requests (`data_plane`); a thread for lease and follower, and a small runtime for
-//! last logins, health checks, metrics, the admin plane and control, both of which end after the first; and the access
-//! log's thread. The clocks and the random source enter here.
+//! Nothing waits for another: threads for requests (`data_plane`); a thread for lease and follower, one for last logins, which
+//! gives way to all others, and a small runtime for health checks, metrics, the admin plane and control, all of which end
+//! after the first; and the access log's thread. The clocks and the random source enter here.
 //!
 //! Start: sockets are bound; metrics listener, store, upstreams, control socket; keyring and lease; the admin plane; and
 //! only then the data plane's sockets listen.

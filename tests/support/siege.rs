@@ -46,9 +46,10 @@ fn late() -> Duration {
     count(Duration::from_secs(10), Duration::from_secs(3))
 }
 
-/// How long it may take until all that is between an upstream and clients that read nothing is full.
+/// How long it may take until all that is between an upstream and clients that read nothing is full; in the short form also
+/// on a machine that has stopped for a while.
 fn filled() -> Duration {
-    count(Duration::from_secs(4), Duration::from_secs(15))
+    count(Duration::from_secs(20), Duration::from_secs(15))
 }
 
 /// Several of one kind.
