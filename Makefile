@@ -32,6 +32,8 @@ test: ## every test, on the real binary
 	.ci/test.sh
 
 test-long: export KEYGATE_TEST_LONG = 1
+# Optimised a little, as the dependencies are: what these tests time is what a user has.
+test-long: export CARGO_PROFILE_DEV_OPT_LEVEL = 1
 test-long: ## the same with large counts and sizes
 	@.ci/install.sh test
 	.ci/test.sh

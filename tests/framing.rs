@@ -267,6 +267,14 @@ fn a_header_larger_than_the_limit_is_431() {
 }
 
 #[test]
+fn a_target_longer_than_both_lanes_can_take_is_431_whatever_the_limit() {
+    let f = start_with("max_header_size = \"128KiB\"");
+    let line = |length: usize| format!("GET /{} HTTP/1.1", "a".repeat(length - 1));
+    f.assert_refused(&f.head(&line(65_535), ""), 431);
+    assert_eq!(f.gateway.node.send_raw(&f.head(&line(65_534), "")).status, 200);
+}
+
+#[test]
 fn more_header_fields_than_the_limit_are_431() {
     let f = start_with("max_headers = 10");
     let fields = |n: usize| "X-F: 1\r\n".repeat(n);

@@ -46,6 +46,31 @@ fn everything_else_takes_the_general_lane_and_the_connection_comes_back() {
     assert_eq!(gateway.node.lanes(), (7, 5));
 }
 
+/// A server that answers in place of 100 may wait for no body (RFC 9110, section 10.1.1), and take it for a request.
+#[test]
+fn a_body_that_follows_an_answer_in_place_of_100_is_nobodys_request() {
+    let server = Scripted::new();
+    let config = Config::default().upstream_at("api", &[server.address().to_string()], "").threads(1);
+    let gateway = Gateway::start(&config.route("path = \"/\"\nupstream = \"api\""));
+    let key = gateway.key_add("admin", "admin");
+    let smuggled = get("/smuggled").field("X-Keygate-Role", "ADMIN").bytes();
+    let mut client = gateway.node.connect();
+    let asked = request("POST", "/x").bearer(&key).field("Expect", "100-continue");
+    client.send(&asked.field("Content-Length", &smuggled.len().to_string()).bytes());
+    let mut first = server.accept();
+    assert_eq!(first.head().get("connection"), Some("close"));
+    first.says("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.read("POST").status, 417);
+    // The client may have been told that its connection is closed; what still comes of it goes nowhere else.
+    let _ = client.try_send(&smuggled);
+    let mut next = gateway.node.connect();
+    next.send(&get("/next").bearer(&key).bytes());
+    let mut second = server.accept();
+    assert_eq!(second.head().line, "GET /next HTTP/1.1");
+    second.says("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(next.read("GET").status, 200);
+}
+
 #[test]
 fn a_websocket_takes_the_general_lane() {
     let upstream = Upstream::echo();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
 
+use crate::support::config::is_general;
 use crate::support::load::Load;
 use crate::support::request::{get, post};
 use crate::support::{Client, Config, Gateway, Site, Upstream, count, sockets, wait_for};
@@ -241,6 +242,30 @@ fn what_takes_longer_than_the_drain_timeout_is_cut_and_logged() {
     };
     assert_eq!(logged("/wait"), (503.into(), "stopping".into()));
     assert_eq!(logged("/stream"), (200.into(), "stopping".into()));
+}
+
+/// Nothing is ever sent to such a server: it has not accepted the connection.
+#[test]
+fn who_waits_for_a_connection_to_a_server_when_the_drain_ends_is_cut_and_logged() {
+    let full = sockets::Full::start();
+    let config = Config::default().upstream_at("api", &[full.address().to_string()], "connect_timeout = \"1m\"");
+    let config = config.route("path = \"/\"\nupstream = \"api\"").server("drain_timeout = \"300ms\"");
+    let mut gateway = Gateway::start(&config);
+    let key = gateway.key_add("app", "readonly");
+    let mut client = gateway.node.connect();
+    client.send(&get("/connecting").bearer(&key).bytes());
+    wait_for("it is in flight", || gateway.node.metric("keygate_requests_in_flight", &[]) > 0.0);
+    assert_eq!(gateway.node.stop().code(), Some(0));
+    let log = gateway.node.access_log();
+    assert_eq!((log.len(), &log[0]["reason"]), (1, &"stopping".into()), "{log:?}");
+    // pingora-proxy waits for a server and looks at nothing else: its exchange is dropped, and its client is told nothing.
+    if is_general() {
+        assert_eq!(log[0]["status"], 0);
+        assert!(client.is_closed_by_peer());
+    } else {
+        assert_eq!(log[0]["status"], 503);
+        assert!(client.read("GET").text().contains("urn:keygate:problem:stopping"));
+    }
 }
 
 #[test]

@@ -137,6 +137,16 @@ fn readers_of_many_small_answers_are_cut_in_time() {
     rig.cuts_readers(attackers(20, 1000, 1000), &script, "keygate_requests_in_flight", deadline());
 }
 
+/// Nothing but heads is written.
+#[test]
+fn readers_of_many_heads_are_cut_in_time() {
+    let rig = Rig::start();
+    let many = request("HEAD", "/bytes/2000").bearer(&rig.key).bytes().repeat(200);
+    let script =
+        Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
+    rig.cuts_readers(count(20, 200), &script, "keygate_requests_in_flight", deadline());
+}
+
 /// An answer is written before the next request is read, so nothing piles up.
 #[test]
 fn whoever_reads_no_refusals_is_cut_in_time() {

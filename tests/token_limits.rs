@@ -164,6 +164,18 @@ fn beyond_the_exchanges_at_a_time_the_one_waited_for_longest_gives_way() {
     desk.issued(&desk.send(&exchange(&desk.jwt(&desk.admin).text())));
 }
 
+#[test]
+fn an_exchange_whose_body_has_not_come_when_the_drain_ends_is_told_so() {
+    let mut desk = Desk::with("", |config| config.server("drain_timeout = \"300ms\""));
+    let mut client = connect(&desk);
+    client.send(&head("Content-Length: 100"));
+    wait_for("it is in flight", || desk.node.metric("keygate_requests_in_flight", &[]) > 0.0);
+    assert_eq!(desk.gateway.node.stop().code(), Some(0));
+    let answer = client.read("POST");
+    assert_eq!((answer.status, message(&answer)), (503, "The gateway is stopping.".to_owned()));
+    assert_eq!((retry_after(&answer), answer.header("connection")), (1, Some("close")));
+}
+
 fn loopback(last: u8) -> IpAddr {
     IpAddr::from([127, 0, 0, last])
 }

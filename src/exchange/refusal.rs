@@ -66,6 +66,8 @@ pub enum Refusal {
     NoSigningKey,
     /// Too many at a time.
     Busy,
+    /// The gateway ends before the body is there.
+    Stopping,
 }
 
 /// Seconds ahead that no clock is, but every time in milliseconds.
@@ -112,7 +114,7 @@ impl Refusal {
             Self::TooSlow => (408, "RequestTimeout"),
             Self::TooLarge => (413, "PayloadTooLarge"),
             Self::Slowed { .. } | Self::TooMany { .. } => (429, "TooManyRequests"),
-            Self::NoLease | Self::NoSigningKey | Self::Busy => (503, "ServiceUnavailable"),
+            Self::NoLease | Self::NoSigningKey | Self::Busy | Self::Stopping => (503, "ServiceUnavailable"),
         }
     }
 
@@ -140,6 +142,7 @@ impl Refusal {
             Self::NoLease => ExchangeOutcome::NoLease,
             Self::NoSigningKey => ExchangeOutcome::NoSigningKey,
             Self::Busy => ExchangeOutcome::Busy,
+            Self::Stopping => ExchangeOutcome::Stopping,
         }
     }
 
@@ -148,7 +151,7 @@ impl Refusal {
     pub const fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Slowed { wait } | Self::TooMany { wait } => Some(*wait),
-            Self::NoLease | Self::NoSigningKey | Self::Busy => Some(1),
+            Self::NoLease | Self::NoSigningKey | Self::Busy | Self::Stopping => Some(1),
             _ => None,
         }
     }
@@ -156,7 +159,7 @@ impl Refusal {
     /// What follows on the connection cannot be told: it is closed.
     #[must_use]
     pub const fn poisons_connection(&self) -> bool {
-        matches!(self, Self::TooLarge | Self::TooSlow | Self::Busy)
+        matches!(self, Self::TooLarge | Self::TooSlow | Self::Busy | Self::Stopping)
     }
 
     /// For people.
@@ -202,6 +205,7 @@ impl Refusal {
             Self::SessionEnded => "The refresh token has expired or was revoked. Exchange a new JWT.",
             Self::NoLease | Self::NoSigningKey => "The gateway cannot decide at the moment.",
             Self::Busy => "The gateway has too many exchanges at a time.",
+            Self::Stopping => "The gateway is stopping.",
         })
     }
 }

@@ -298,6 +298,8 @@ words! {
         NoSigningKey = "no_signing_key",
         /// Too many exchanges at a time, or JWTs that are remembered.
         Busy = "busy",
+        /// The gateway ended before the body was there.
+        Stopping = "stopping",
         /// The client went away before its body was there.
         Gone = "gone",
     }

@@ -108,12 +108,12 @@ impl Front {
                 }
                 Step::Forward { exchange, head_length, framing } => {
                     wire.input.consume(head_length);
-                    let max_body = exchange.live.limits.max_body;
                     let head = std::mem::take(&mut session.out);
                     let place = Arc::clone(&session.connected.place);
                     let watch = Watch::new(&self.gateway, &exchange.permit);
                     let too_old_at = exchange.live.limits.max_stream_age.map(|age| exchange.request.began.plus(age));
-                    let stream = Box::new(ClientStream::new(wire, head, framing, max_body, Arc::clone(&place)));
+                    let stream =
+                        Box::new(ClientStream::new(wire, head, framing, &exchange.live.limits, Arc::clone(&place)));
                     let exchanged = self.exchange(stream, exchange);
                     let done = Box::pin(guarded(watch, &place, too_old_at, &mut patience, exchanged)).await;
                     let Some((back, head)) = done.flatten() else { return };
@@ -197,6 +197,7 @@ impl Front {
     async fn ask(&self, session: &mut Session, wire: &mut Wire, asked: Asked) -> bool {
         let live = Arc::clone(&asked.live);
         let Some(endpoints) = &live.token_endpoints else { return false };
+        let _busy = session.connected.place.busy();
         let _in_flight = Held::new(&self.gateway.telemetry.metrics.requests_in_flight);
         token_exchange::serve(&self.gateway, wire, &mut session.out, asked, endpoints).await
     }

@@ -57,8 +57,10 @@ impl<'g> Watch<'g> {
         self.lost().or_else(|| (!is_in_lease).then_some(Rejection::NoLease))
     }
 
+    /// The same after something was waited for: the keyring itself is asked, which may be ahead of the news.
     #[cold]
-    fn look(&self) -> Option<Rejection> {
+    #[must_use]
+    pub fn look(&self) -> Option<Rejection> {
         if self.gateway.cuts_all() {
             self.gateway.telemetry.metrics.cut(CutReason::Stop);
             return Some(Rejection::Stopping);

@@ -135,8 +135,18 @@ impl ProxyHttp for General {
         Ok(Box::new(peer))
     }
 
-    async fn upstream_request_filter(&self, _: &mut Session, _: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
-        // The head is as `forward` wrote it. This is the last moment before it is sent.
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        // Some servers that answer in place of 100 do not wait for the body (RFC 9110, section 10.1.1), and it is sent to
+        // them all the same: they must not take it for a request.
+        if request.headers.contains_key(http::header::EXPECT) {
+            request.insert_header(http::header::CONNECTION, "close")?;
+        }
+        // The head is else as `forward` wrote it. This is the last moment before it is sent.
         self.check(ctx.exchange()?)
     }
 
@@ -242,10 +252,10 @@ impl ProxyHttp for General {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         // Of an answer that had begun, the log tells why it ended: it was cut, or the server broke it off.
         let cut = client_stream(session).and_then(ClientStream::why_cut).or_else(|| rejection_for(error?));
-        let cut = cut
-            .as_ref()
-            .map(Rejection::reason)
-            .or(error.filter(|error| has_client_stalled(error)).map(|_| CLIENT_STALLED));
+        let cut = cut.as_ref().map(Rejection::reason).or_else(|| {
+            let has_stalled = client_stream(session).is_some_and(ClientStream::has_stalled);
+            (has_stalled || error.is_some_and(has_client_stalled)).then_some(CLIENT_STALLED)
+        });
         let (bytes_in, bytes_out) =
             (client_stream(session).map_or(0, ClientStream::body_bytes), session.body_bytes_sent() as u64);
         if let Ok(exchange) = ctx.exchange()

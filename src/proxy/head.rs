@@ -17,6 +17,9 @@ pub type RawField<'b> = httparse::Header<'b>;
 /// The most fields that any configuration may allow.
 pub const FIELDS_MAX: usize = 256;
 
+/// Bytes of a target, at most: what the general lane can take (`http::Uri`). RFC 9112, section 3, recommends 8,000 at least.
+const TARGET_MAX: usize = 65_534;
+
 /// What a head may be.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
@@ -177,6 +180,9 @@ fn check<'h, 'b>(
     // would be decided on as a method that nobody knows, and served as another.
     if method == b"CONNECT" || method == b"TRACE" || method.iter().any(u8::is_ascii_lowercase) {
         return Err(Rejection::MethodRefused);
+    }
+    if target.len() > TARGET_MAX {
+        return Err(Rejection::HeadTooLarge);
     }
     let (authority, target) = origin_form(target)?;
     let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());

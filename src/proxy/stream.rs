@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -17,7 +18,9 @@ use pingora_core::protocols::{
     UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
+use crate::config::resolved::Limits;
 use crate::proxy::body::Framing;
 use crate::proxy::buffer::LARGE;
 use crate::proxy::open::Place;
@@ -49,19 +52,26 @@ pub struct ClientStream {
     /// Small writes that wait for more: pingora writes head and body one by one. The first `sent` bytes are gone.
     gathered: Vec<u8>,
     sent: usize,
+    /// How long the client may take nothing of what is written. pingora looks at the time for bodies' pieces alone, and not for
+    /// heads and last chunks.
+    write_stall: Duration,
+    /// Until then; there is one as long as the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// It took nothing for too long.
+    has_stalled: bool,
 }
 
 impl ClientStream {
     /// For one exchange of a connection, of which the request's head was taken out of the input: `head` is what goes on in its
     /// place.
     #[must_use]
-    pub fn new(wire: Wire, head: Vec<u8>, framing: Framing, max_body: u64, place: Arc<Place>) -> Self {
+    pub fn new(wire: Wire, head: Vec<u8>, framing: Framing, limits: &Limits, place: Arc<Place>) -> Self {
         Self {
             wire,
             head,
             head_given: 0,
             framing,
-            body_left: max_body,
+            body_left: limits.max_body,
             body_bytes: 0,
             refusal: None,
             tunnel_is_open: AtomicBool::new(false),
@@ -69,6 +79,9 @@ impl ClientStream {
             is_answered: false,
             gathered: Vec::new(),
             sent: 0,
+            write_stall: limits.write_stall,
+            stall: None,
+            has_stalled: false,
         }
     }
 
@@ -114,6 +127,12 @@ impl ClientStream {
         self.place.why_cut()
     }
 
+    /// Did it end because the client took nothing?
+    #[must_use]
+    pub fn has_stalled(&self) -> bool {
+        self.has_stalled
+    }
+
     /// Nothing more is read or written: the exchange was cut.
     fn cut_off(&mut self) -> io::Error {
         if self.refusal.is_none() {
@@ -126,7 +145,8 @@ impl ClientStream {
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.gathered.len() {
             let rest = self.gathered.get(self.sent..).unwrap_or_default();
-            let written = ready!(Pin::new(&mut self.wire.io).poll_write(cx, rest))?;
+            let written = Pin::new(&mut self.wire.io).poll_write(cx, rest);
+            let written = ready!(self.unless_stalled(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -135,6 +155,19 @@ impl ClientStream {
         self.gathered.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// What came of a try to write; an error when the client has taken nothing for too long.
+    fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if tried.is_ready() {
+            self.stall = None;
+            return tried;
+        }
+        let write_stall = self.write_stall;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(write_stall)));
+        ready!(stall.as_mut().poll(cx));
+        self.has_stalled = true;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Who was told nothing yet is told why it was cut (`general`); in an answer that has begun, closing says it.
@@ -236,7 +269,8 @@ impl AsyncWrite for ClientStream {
             ready!(self.poll_gathered(cx))?;
         }
         if bytes.len() > GATHERED_MAX {
-            return Pin::new(&mut self.wire.io).poll_write(cx, bytes);
+            let tried = Pin::new(&mut self.wire.io).poll_write(cx, bytes);
+            return self.unless_stalled(cx, tried);
         }
         self.gathered.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -198,6 +199,10 @@ async fn wait_for(
             read.unwrap_or(Err(Unread::Refused(Refusal::TooSlow)))
         }
         () = place.gives_way() => Err(Unread::Refused(Refusal::Busy)),
+        // The connection is woken for it.
+        () = poll_fn(|_| if gateway.cuts_all() { Poll::Ready(()) } else { Poll::Pending }) => {
+            Err(Unread::Refused(Refusal::Stopping))
+        }
     }
 }
 

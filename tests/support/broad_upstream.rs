@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
+use super::swarm::give_way;
 use super::wire::{Framing, Head, request_framing};
 
 /// As much as its connections' buffers take of what the gateway does not take yet: what the kernel holds in a siege is to
 /// be the gateway's.
-const UNSENT: usize = 16 << 10;
+const UNSENT: u32 = 16 << 10;
 const BACKLOG: u32 = 4096;
 /// Of answers without an end.
 static BLOCK: [u8; 64 << 10] = [0; 64 << 10];
@@ -46,11 +48,21 @@ pub struct Asked {
 
 impl BroadUpstream {
     pub fn start() -> Self {
+        Self::on_a_thread_that(|| {})
+    }
+
+    /// The same for attackers.
+    pub fn giving_way() -> Self {
+        Self::on_a_thread_that(give_way)
+    }
+
+    fn on_a_thread_that(begins: fn()) -> Self {
         let shared = Arc::new(Shared::default());
         let (stop, mut stopped) = watch::channel(false);
         let (tell, told) = std::sync::mpsc::channel();
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
+            begins();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = listen().expect("a free port");
@@ -96,7 +108,7 @@ impl Shared {
 fn listen() -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     // Connections inherit it.
-    socket.set_send_buffer_size(u32::try_from(UNSENT).expect("a small number"))?;
+    SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT)?;
     socket.bind("127.0.0.1:0".parse().expect("an address"))?;
     socket.listen(BACKLOG)
 }

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 use super::request::{get, request};
 use super::{Client, Request};
 
+/// What is read, and where bodies go.
+pub const HEALTHY: &str = "/healthy";
+pub const HEALTHY_UPLOAD: &str = "/sink/healthy";
+
 /// Three of them: one keeps its connection, one makes a new one for each request, one sends bodies.
 pub struct Healthy {
     stop: Arc<AtomicBool>,
@@ -30,8 +34,8 @@ pub struct Took {
 impl Healthy {
     pub fn start(address: SocketAddr, key: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let read = get("/healthy").bearer(key);
-        let write = request("POST", "/sink/healthy").bearer(key).body(&vec![0; 64 << 10]);
+        let read = get(HEALTHY).bearer(key);
+        let write = request("POST", HEALTHY_UPLOAD).bearer(key).body(&vec![0; 64 << 10]);
         let threads = [
             (read.clone(), true, Duration::from_millis(5)),
             (read, false, Duration::from_millis(50)),

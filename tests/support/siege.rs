@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::is_general;
-use super::healthy::{Healthy, Took};
+use super::healthy::{HEALTHY, HEALTHY_UPLOAD, Healthy, Took};
 use super::request::{get, request};
 use super::swarm::{Null, Script, Swarm};
 use super::{BroadUpstream, Config, Gateway, Key, count, wait_for, wait_within};
@@ -66,6 +66,9 @@ pub struct Attack {
 /// See the module's text.
 pub struct Rig {
     pub upstream: BroadUpstream,
+    /// The healthy have a thread of their own to answer them: what the attackers have another one do is no fault of the
+    /// gateway.
+    _for_healthy: BroadUpstream,
     pub gateway: Gateway,
     pub key: Key,
     memory_kib: u64,
@@ -89,12 +92,15 @@ impl Rig {
     /// With these limits, and deadlines that nobody reaches who is not told to.
     pub fn patient(limits: &str) -> Self {
         raise_descriptors();
-        let upstream = BroadUpstream::start();
+        let (upstream, for_healthy) = (BroadUpstream::giving_way(), BroadUpstream::start());
         // For whoever brings no key.
         let open = format!("path = {OPEN:?}\nupstream = \"api\"\naccess = \"public\"");
         let config = Config::default()
             .upstream_at("api", &[upstream.address().to_string()], "")
+            .upstream_at("healthy", &[for_healthy.address().to_string()], "")
             .route("path = \"/\"\nupstream = \"api\"")
+            .route(&format!("path = {HEALTHY:?}\nupstream = \"healthy\""))
+            .route(&format!("path = {HEALTHY_UPLOAD:?}\nupstream = \"healthy\""))
             .route(&open)
             .limits(limits);
         let config =
@@ -104,7 +110,7 @@ impl Rig {
         let key = gateway.key_add("admin", "admin");
         assert_eq!(gateway.node.get("/warm", &key).status, 200);
         let memory_kib = memory_kib(&gateway);
-        Self { upstream, gateway, key, memory_kib }
+        Self { upstream, _for_healthy: for_healthy, gateway, key, memory_kib }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -186,7 +192,7 @@ impl Rig {
     /// Readers of an answer that has no end worth waiting for, or of many. They see nothing of the cut behind all that they
     /// do not read: the gateway's gauge does.
     pub fn cuts_readers(&self, attackers: usize, script: &Script, gauge: &str, cut_after: Duration) {
-        let before = count(false, true).then(|| self.calm_readers(attackers, script, cut_after));
+        let before = count(false, true).then(|| self.calm_readers(attackers, script, gauge, cut_after));
         let healthy = self.healthy();
         let swarm = Swarm::start(1, self.address(), attackers, script.clone());
         wait_for("all readers are there", || swarm.is_complete());
@@ -199,16 +205,18 @@ impl Rig {
         self.lets_the_upstream_go();
         let cuts = swarm.stop();
         assert!(cuts.iter().all(|cut| cut.told.iter().all(|status| [200, 401].contains(status))), "{cuts:?}");
-        self.recovers(healthy.finish(), before, || self.calm_readers(attackers, script, cut_after));
+        self.recovers(healthy.finish(), before, || self.calm_readers(attackers, script, gauge, cut_after));
     }
 
-    /// As [`Self::calm`].
-    fn calm_readers(&self, attackers: usize, script: &Script, cut_after: Duration) -> Took {
+    /// As [`Self::calm`]; and the gateway is asked for its gauge as often.
+    fn calm_readers(&self, attackers: usize, script: &Script, gauge: &str, cut_after: Duration) -> Took {
         let null = Null::start(cut_after, true);
         let healthy = self.healthy();
         let swarm = Swarm::start(100, null.address(), attackers, script.clone());
         wait_for("all readers are there", || swarm.is_complete());
-        wait_within(cut_after + filled(), "the readers are cut", || null.open_connections() == 0);
+        wait_within(cut_after + filled(), "the readers are cut", || {
+            self.gauge(gauge) < attackers && null.open_connections() == 0
+        });
         swarm.stop();
         healthy.finish()
     }

@@ -1,6 +1,30 @@
 //! What the kernel knows of a TCP connection, from `/proc/net/tcp`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+/// A server at which new connections wait for ever: it accepts none, and its queue is full.
+pub struct Full {
+    address: SocketAddr,
+    _held: (Socket, Vec<TcpStream>),
+}
+
+impl Full {
+    pub fn start() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+        socket.listen(0).expect("it listens");
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        // The kernel takes one more than it was told (listen(2)).
+        let queue = vec![TcpStream::connect(address).expect("the first is queued")];
+        Self { address, _held: (socket, queue) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
 
 /// Has the owner of `local` read everything that arrived from `remote`? `None`: there is no such connection (yet).
 /// Both addresses are IPv4.

@@ -31,8 +31,18 @@ fn pace(attackers: usize) -> Duration {
 
 /// The receive buffer of those that read less than that at a time.
 const SMALL: usize = 4 << 10;
+/// As the gateway's: what it lets the system hold of an answer and has not sent.
+const UNSENT: u32 = 64 << 10;
 /// When a test gives up on a connection that nobody ends.
 const GIVE_UP: Duration = Duration::from_mins(1);
+
+/// Makes this thread one that all others are preferred to (nice(2) is a thread's, on Linux): attackers, and whoever serves
+/// them, have machines of their own elsewhere. In the long form, which times who does nothing wrong.
+pub fn give_way() {
+    if count(false, true) {
+        rustix::process::nice(19).expect("less is always granted");
+    }
+}
 
 /// What each connection does.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +82,7 @@ impl Swarm {
         let (stop, stopped) = watch::channel(false);
         let (connect, connected) = watch::channel(0);
         let thread = std::thread::spawn(move || {
+            give_way();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(run(part, address, count, Arc::new(script), stopped, Arc::new(connect)))
         });
@@ -107,8 +118,12 @@ pub struct Null {
 impl Null {
     pub fn start(after: Duration, is_endless: bool) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("a socket");
-        // Thousands of buffers of megabytes would be the test's own.
-        listener.set_send_buffer_size(SMALL).expect("a small buffer");
+        // Thousands of buffers of megabytes would be the test's own. Who is sent an endless answer is sent as much of it as by
+        // the gateway.
+        match is_endless {
+            true => listener.set_tcp_notsent_lowat(UNSENT).expect("an option"),
+            false => listener.set_send_buffer_size(SMALL).expect("a small buffer"),
+        }
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
         listener.listen(4096).expect("a listener");
         let listener = std::net::TcpListener::from(listener);
@@ -117,6 +132,7 @@ impl Null {
         let count = Arc::clone(&open);
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::spawn(move || {
+            give_way();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a listener");
@@ -160,7 +176,8 @@ impl Drop for Null {
 async fn take(mut stream: TcpStream, is_endless: bool) {
     let mut block = [0; 4096];
     if is_endless && stream.read(&mut block).await.is_ok() {
-        while stream.write_all(&block).await.is_ok() {}
+        let piece = vec![0; UNSENT as usize];
+        while stream.write_all(&piece).await.is_ok() {}
     }
     let mut is_answered = false;
     while let Ok(1..) = stream.read(&mut block).await {

@@ -11,6 +11,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -79,9 +80,13 @@ impl Express {
             let io = match kept {
                 Some(io) => io,
                 // Boxed, since it is rare: every connection would be larger by it.
-                None => match Box::pin(upstream.connect(at)).await {
+                None => match Box::pin(connected(upstream, at, &mut watch)).await {
                     Ok(io) => io,
-                    Err(error) => {
+                    Err(Unconnected::Cut(rejection)) => {
+                        last = rejection;
+                        break;
+                    }
+                    Err(Unconnected::Failed(error)) => {
                         let (rejection, failure) = not_connected(&error);
                         count(metrics, Some(failure));
                         tracing::warn!(
@@ -98,8 +103,9 @@ impl Express {
                 done.at = self.gateway.clock.boot();
             }
             // The last moment before it is sent. From here to there nothing is waited for: the exchange begins in the
-            // poll in which the kept connection was looked at.
-            if let Some(rejection) = watch.lost_at(done.at) {
+            // poll in which the kept connection was looked at. If something was, all is asked anew.
+            let why = if is_kept && attempt == 1 { watch.lost_at(done.at) } else { watch.look() };
+            if let Some(rejection) = why {
                 last = rejection;
                 break;
             }
@@ -239,6 +245,23 @@ fn count(metrics: Option<&UpstreamMetrics>, failure: Option<UpstreamFailure>) {
 /// A connection that was kept, and is silent: it wakes this task when the server speaks, or ends. Nothing is waited for.
 async fn kept(upstream: &Upstream, at: usize, now: BootTime, is_sure: bool) -> Option<Stream> {
     poll_fn(|cx| Poll::Ready(upstream.pool().take(thread::index(), at, now, is_sure, cx))).await
+}
+
+/// Why there is no new connection.
+enum Unconnected {
+    Failed(io::Error),
+    /// The permit was lost meanwhile.
+    Cut(Rejection),
+}
+
+/// A new connection to this server.
+async fn connected(upstream: &Upstream, at: usize, watch: &mut Watch<'_>) -> Result<Stream, Unconnected> {
+    let mut connecting = pin!(upstream.connect(at));
+    poll_fn(|cx| match watch.lost() {
+        Some(rejection) => Poll::Ready(Err(Unconnected::Cut(rejection))),
+        None => connecting.as_mut().poll(cx).map_err(Unconnected::Failed),
+    })
+    .await
 }
 
 /// What the client is told when there is no connection, and what is counted.

@@ -47,7 +47,7 @@ impl Rejection {
         }
     }
 
-    /// Appends the whole answer as an HTTP/1.1 message; answers how long its document is. **HOT**
+    /// Appends the whole answer as an HTTP/1.1 message; answers how much of it is document. **HOT**
     pub fn write_http1(&self, out: &mut Vec<u8>, to: &Asker<'_>) -> usize {
         self.with_text(|text| text.write_http1(out, to))
     }
@@ -84,11 +84,12 @@ impl Text {
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(request_id.as_bytes());
         out.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
-        if !head_only {
-            out.extend_from_slice(self.document.as_bytes());
-            out.extend_from_slice(request_id.as_bytes());
-            out.extend_from_slice(DOCUMENT_END.as_bytes());
+        if head_only {
+            return 0;
         }
+        out.extend_from_slice(self.document.as_bytes());
+        out.extend_from_slice(request_id.as_bytes());
+        out.extend_from_slice(DOCUMENT_END.as_bytes());
         length
     }
 

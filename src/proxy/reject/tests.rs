@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::clock::WallTime;
 
 /// One of each reason, in the order of [`Rejection::REASONS`].
 fn all() -> Vec<Rejection> {
@@ -74,6 +75,17 @@ fn the_page_of_errors_is_that_of_this_program() {
         std::fs::write(path, &page).unwrap();
     }
     assert!(std::fs::read_to_string(path).unwrap() == page, "docs/errors.md is out of date; see this test");
+}
+
+#[test]
+fn to_head_no_document_is_written_and_none_is_counted() {
+    for (head_only, of_document) in [(false, true), (true, false)] {
+        let asker = Asker { request_id: "0-1", now: WallTime::default(), head_only, close: false };
+        let mut out = Vec::new();
+        let counted = Rejection::NoRoute.write_http1(&mut out, &asker);
+        let (_, document) = std::str::from_utf8(&out).unwrap().split_once("\r\n\r\n").unwrap();
+        assert_eq!((document.len(), counted > 0), (counted, of_document));
+    }
 }
 
 #[test]
