@@ -46,6 +46,7 @@ use crate::store::seal::Purpose;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{Actor, Store as _};
 use crate::usage::flush::Flusher;
+use data_plane::DataPlane;
 use observer::Observer;
 use phase::Phase;
 use reload::Reloader;
@@ -175,7 +176,7 @@ impl App<'_> {
             let (in_force, metrics) = (reloader.in_force(), Arc::clone(&self.metrics));
             self.control.spawn(admin.serve(lifecycle, in_force, metrics, until(end_admin.subscribe())))
         });
-        let data_plane = match data_plane::start(&self.config, &gateway, sockets) {
+        let mut data_plane = match data_plane::start(&self.config, &gateway, sockets) {
             Ok(data_plane) => data_plane,
             Err(error) => {
                 ended.send_replace(true);
@@ -207,7 +208,7 @@ impl App<'_> {
         phase.set(Phase::DRAINING);
         gateway.drain();
         data_plane.stop_accepting();
-        self.drain(&gateway);
+        self.drain(&gateway, &mut data_plane);
         data_plane.end();
         end_admin.send_replace(true);
         // A panic in it was logged.
@@ -309,14 +310,9 @@ impl App<'_> {
     }
 
     /// Until no connection is open, or for the configured time.
-    fn drain(&self, gateway: &Gateway) {
+    fn drain(&self, gateway: &Gateway, data_plane: &mut DataPlane) {
         let limit = self.config.server.drain_timeout;
-        let empty = async {
-            while gateway.open_connections() > 0 {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
-        let drained = self.control.block_on(async { tokio::time::timeout(limit, empty).await });
+        let drained = self.control.block_on(async { tokio::time::timeout(limit, data_plane.is_empty()).await });
         if drained.is_err() {
             let connections = gateway.open_connections();
             tracing::warn!(connections, "connections are cut: they took longer than drain_timeout");

@@ -178,6 +178,28 @@ fn pipelined_requests_that_were_read_before_sigterm_are_all_answered() {
     assert_eq!(gateway.node.wait().code(), Some(0));
 }
 
+/// Nobody else is there, so that nothing but the queue keeps the gateway.
+#[test]
+fn sigterm_answers_who_waits_to_be_accepted() {
+    let upstream = Upstream::echo();
+    let site = Site::new(&Config::in_front_of(&upstream));
+    let key = site.key_add("app", "admin");
+    for _ in 0..count(3, 20) {
+        let mut node = site.serve();
+        node.signal(Signal::STOP);
+        let mut clients: Vec<Client> = (0..50).map(|_| node.connect()).collect();
+        for client in &mut clients {
+            client.send(&get("/queued").bearer(&key).bytes());
+        }
+        node.signal(Signal::TERM);
+        node.signal(Signal::CONT);
+        for client in &mut clients {
+            assert_eq!(client.read("GET").status, 200);
+        }
+        assert_eq!(node.wait().code(), Some(0));
+    }
+}
+
 #[test]
 fn sigterm_answers_a_request_of_which_only_the_first_bytes_were_read() {
     let upstream = Upstream::echo();

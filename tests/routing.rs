@@ -52,7 +52,7 @@ fn the_longest_prefix_on_a_segment_boundary_wins() {
         ("/x", "root"),
         ("/apix", "root"),
         ("/api-x", "root"),
-        ("/API", "root"),
+        ("/API", "400"),
         ("/api", "api"),
         ("/api/", "api"),
         ("/api?x", "api"),
@@ -233,6 +233,49 @@ fn a_rule_that_raises_the_demand_matches_prefixes_in_any_case() {
         assert_eq!(f.status(&ask("/EXPORT/x").bearer(&f.reader)), 403, "{method}");
         assert_eq!(f.status(&ask("/export").bearer(&f.admin)), 200, "{method}");
         assert_eq!(f.status(&ask("/exports").bearer(&f.reader)), 200, "{method}");
+    }
+}
+
+/// A server that ignores case would serve what the other route protects.
+#[test]
+fn a_path_that_is_another_routes_but_for_its_case_is_refused() {
+    let open = "path = \"/\"\nupstream = \"api\"\naccess = \"public\"";
+    let lenient = "host = \"odd.test\"\npath = \"/\"\nupstream = \"api\"\naccess = \"public\"\nlenient_paths = true";
+    let odd = "host = \"odd.test\"\npath = \"/reports\"\nupstream = \"api\"";
+    let same = "path = \"/Same\"\nupstream = \"api\"\naccess = \"public\"";
+    let also_open = "path = \"/open\"\nupstream = \"api\"\naccess = \"public\"";
+    let f = start(
+        &["api"],
+        &[
+            open,
+            also_open,
+            "path = \"/reports\"\nupstream = \"api\"",
+            same,
+            "path = \"/same\"\nupstream = \"api\"",
+            lenient,
+            odd,
+        ],
+    );
+    for (target, status) in [
+        ("/reports", 401),
+        ("/Reports", 400),
+        ("/REPORTS/x", 400),
+        ("/%52eports", 400),
+        ("/Report", 200),
+        ("/Reportsx", 200),
+        ("/x/Reports", 200),
+        // Routes of their own, both.
+        ("/Same/x", 200),
+        ("/same/x", 401),
+        ("/SAME/x", 400),
+        // Nothing is guarded there.
+        ("/OPEN", 200),
+    ] {
+        assert_eq!(f.status(&get(target)), status, "{target}");
+    }
+    for (target, status) in [("/x/../y", 200), ("/x/../Reports", 400), ("/Reports", 400), ("/x/../reports", 400)] {
+        let asked = format!("GET {target} HTTP/1.1\r\nHost: odd.test\r\n\r\n");
+        assert_eq!(f.gateway.node.send_raw(asked.as_bytes()).status, status, "{target}");
     }
 }
 

@@ -61,6 +61,11 @@ impl Workers {
         }
     }
 
+    /// How many connections they have, those included that they have not looked at yet.
+    pub(super) fn connections(&self) -> usize {
+        self.0.iter().map(Worker::connections).sum()
+    }
+
     /// How many connections each has.
     #[cfg(test)]
     pub(super) fn shares(&self) -> Vec<usize> {

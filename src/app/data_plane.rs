@@ -13,6 +13,7 @@ use pingora_proxy::HttpProxy;
 use pingora_runtime::{BlockingPoolOpts, NoStealRuntime, RuntimeOpts};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::app::accept::{Workers, accept, listen};
 use crate::app::until;
@@ -27,6 +28,8 @@ use crate::proxy::socket::UNSENT;
 const BACKLOG: i32 = 4096;
 /// For pingora's threads to let go of what they were doing, after everything was answered.
 const END: Duration = Duration::from_secs(1);
+/// Between two looks at whether connections are still open, at the end.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// A socket that is bound and does not listen yet.
 pub(super) struct Bound {
@@ -57,6 +60,9 @@ fn bind_one(address: SocketAddr) -> std::io::Result<Bound> {
 pub(super) struct DataPlane {
     runtime: NoStealRuntime,
     stop: watch::Sender<bool>,
+    /// Ends behind the last connection that is accepted.
+    accepting: JoinHandle<()>,
+    workers: Arc<Workers>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -100,14 +106,14 @@ pub(super) fn start(config: &Config, gateway: &Arc<Gateway>, sockets: Vec<Bound>
         let stopped = until(stopped.clone());
         accepting.push(thread.spawn(accept(listener, Arc::clone(&workers), errors.clone(), stopped)));
     }
-    runtime.get_runtime().spawn(async move {
+    let accepting = runtime.get_runtime().spawn(async move {
         for accepting in accepting {
             // A panic was logged.
             let _ = accepting.await;
         }
         front.cleanup().await;
     });
-    Ok(DataPlane { runtime, stop, addresses })
+    Ok(DataPlane { runtime, stop, accepting, workers, addresses })
 }
 
 impl DataPlane {
@@ -119,6 +125,15 @@ impl DataPlane {
     /// Closes the listeners; what was accepted goes on.
     pub(super) fn stop_accepting(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Waits until nothing is served any more, behind [`Self::stop_accepting`]: what was in the kernel's queue is.
+    pub(super) async fn is_empty(&mut self) {
+        // A panic was logged.
+        let _ = (&mut self.accepting).await;
+        while self.workers.connections() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
     }
 
     /// Ends the threads.

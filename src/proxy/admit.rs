@@ -14,6 +14,7 @@ use crate::proxy::gateway::{Gateway, Live};
 use crate::proxy::general::Exchange;
 use crate::proxy::head::{self, FIELDS_MAX, Head, HeadLimits, Parsed, Space};
 use crate::proxy::headers::BASIC_MAX;
+use crate::proxy::path::PathFault;
 use crate::proxy::reject::{Asker, Rejection};
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::session::{Session, begin};
@@ -163,6 +164,7 @@ impl Gateway {
             live: Arc::clone(live),
             route: Arc::clone(route),
             request: session.request.clone(),
+            place: Arc::clone(&session.connected.place),
             is_tunnel: head.is_websocket,
             attempts: 0,
             server: None,
@@ -264,11 +266,14 @@ fn check_route(route: &Arc<Route>, head: &Head<'_, '_>, live: &Live) -> Result<O
     {
         return Err(Rejection::BodyTooLarge);
     }
+    if route.is_nearly_another(head.path) {
+        return Err(Rejection::Path(PathFault::Case));
+    }
     let Some(fault) = head.path_fault else { return Ok(None) };
     if !route.lenient_paths || path::holds_control(head.path) {
         return Err(Rejection::Path(fault));
     }
     let resolved = path::resolved(head.path);
     let stays = live.routes.find(head.host_name, &resolved).is_some_and(|other| Arc::ptr_eq(other, route));
-    if stays { Ok(Some(resolved)) } else { Err(Rejection::Path(fault)) }
+    if stays && !route.is_nearly_another(&resolved) { Ok(Some(resolved)) } else { Err(Rejection::Path(fault)) }
 }

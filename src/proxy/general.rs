@@ -20,6 +20,7 @@ use crate::clock::BootTime;
 use crate::metrics::UpstreamFailure;
 use crate::proxy::authorize::Permit;
 use crate::proxy::gateway::{Gateway, Live};
+use crate::proxy::open::Place;
 use crate::proxy::reject::Rejection;
 use crate::proxy::route::{Route, is_idempotent};
 use crate::proxy::stream::ClientStream;
@@ -47,6 +48,8 @@ pub struct Exchange {
     pub route: Arc<Route>,
     /// What is counted and logged of it.
     pub request: Request,
+    /// Where a cut is told.
+    pub place: Arc<Place>,
     /// It asks for a WebSocket.
     pub is_tunnel: bool,
     /// Servers tried so far.
@@ -141,13 +144,14 @@ impl ProxyHttp for General {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let exchange = ctx.exchange()?;
         // Some servers that answer in place of 100 do not wait for the body (RFC 9110, section 10.1.1), and it is sent to
         // them all the same: they must not take it for a request.
-        if request.headers.contains_key(http::header::EXPECT) {
+        if request.headers.contains_key(http::header::EXPECT) && !exchange.is_tunnel {
             request.insert_header(http::header::CONNECTION, "close")?;
         }
         // The head is else as `forward` wrote it. This is the last moment before it is sent.
-        self.check(ctx.exchange()?)
+        self.check(exchange)
     }
 
     async fn response_filter(

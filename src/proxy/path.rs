@@ -25,6 +25,8 @@ pub enum PathFault {
     EmptySegment,
     /// Decodes to bytes that are not UTF-8, overlong forms among them (RFC 3629, section 3).
     NotUtf8,
+    /// A server that ignores case would take it for one that another route guards.
+    Case,
 }
 
 impl PathFault {
@@ -41,6 +43,7 @@ impl PathFault {
             Self::DotSegment => "A segment of the path is . or ..",
             Self::EmptySegment => "The path holds an empty segment (//).",
             Self::NotUtf8 => "The path does not decode to UTF-8.",
+            Self::Case => "But for the case of its letters, the path belongs to another route.",
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Route {
     /// Odd paths are forwarded.
     pub lenient_paths: bool,
     prefix: Box<str>,
+    /// Prefixes of other routes that are below this one's, but for those that are open to all.
+    below: Box<[Box<str>]>,
     access: Access,
     preflight: bool,
     rules: Vec<resolved::Rule>,
@@ -40,6 +42,13 @@ impl Routes {
     #[must_use]
     pub fn new(routes: &[resolved::Route], upstreams: &[Arc<Upstream>]) -> Self {
         let mut made = Self { hosts: Vec::new(), any: Vec::new() };
+        let is_below = |route: &resolved::Route, other: &resolved::Route| {
+            let is_open = other.access == Access::Public && other.rules.is_empty();
+            !is_open
+                && other.host == route.host
+                && other.path.len() > route.path.len()
+                && path::has_prefix_ignoring_case(other.path.as_bytes(), &route.path)
+        };
         for (index, route) in routes.iter().enumerate() {
             // The configuration was checked: the upstream is there.
             let Some(upstream) = upstreams.get(route.upstream) else { continue };
@@ -49,6 +58,11 @@ impl Routes {
                 upstream: Arc::clone(upstream),
                 lenient_paths: route.lenient_paths,
                 prefix: route.path.as_str().into(),
+                below: routes
+                    .iter()
+                    .filter(|other| is_below(route, other))
+                    .map(|other| (&*other.path).into())
+                    .collect(),
                 access: route.access,
                 preflight: route.preflight,
                 rules: route.rules.clone(),
@@ -80,6 +94,13 @@ impl Routes {
 }
 
 impl Route {
+    /// Would a server that ignores case take this path, which is this route's, for one that another route guards?
+    #[must_use]
+    pub fn is_nearly_another(&self, path: &[u8]) -> bool {
+        // None of them is a prefix as it stands: the request would be on that route.
+        self.below.iter().any(|prefix| path::has_prefix_ignoring_case(path, prefix))
+    }
+
     /// What this request must have.
     ///
     /// Without rules: on a public route nothing; else READONLY for safe methods, ADMIN for all others and

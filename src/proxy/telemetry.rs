@@ -181,7 +181,7 @@ impl Telemetry {
             status: answer.status,
             reason: (!is_granted).then(|| answer.outcome.as_str()),
             bytes_in,
-            bytes_out: answer.body.expose().len() as u64,
+            bytes_out: if asked.head_only { 0 } else { answer.body.expose().len() as u64 },
             server: None,
             upstream_duration: None,
         };

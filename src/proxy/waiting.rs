@@ -75,7 +75,7 @@ pub(super) async fn wait(session: &mut Session, wire: &mut Wire, patience: &mut 
             Poll::Pending => {}
         }
         // Whoever has sent nothing has nothing to lose; a head that began is waited for.
-        if is_idle && gateway.is_draining() {
+        if is_idle && gateway.is_draining() && !wire.has_unread() {
             return Poll::Ready(Waited::Gone);
         }
         if patience.poll_over(cx, &*gateway.clock).is_ready() {

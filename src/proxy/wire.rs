@@ -10,6 +10,7 @@ use pingora_core::protocols::Stream;
 use tokio::io::AsyncWrite as _;
 
 use crate::proxy::buffer::Buffer;
+use crate::proxy::socket::Socket;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -33,6 +34,13 @@ impl Wire {
     /// The connection broke.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.input.poll_fill(&mut self.io, cx, most)
+    }
+
+    /// Is there something to be read that the reactor may not know of yet? Of a stream that is no plain socket: not known.
+    #[cold]
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        (*self.io).as_any().downcast_ref::<Socket>().is_some_and(|socket| matches!(socket.peek(), Ok(1..)))
     }
 
     /// Bytes that the other side has acknowledged since the connection began, as the system knows; `None`: it does not.
@@ -77,7 +85,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::proxy::socket::Socket;
 
     #[tokio::test]
     async fn what_the_other_side_has_acknowledged_is_known_of_sockets() {

@@ -83,7 +83,7 @@ impl Express {
                 None => match Box::pin(connected(upstream, at, &mut watch)).await {
                     Ok(io) => io,
                     Err(Unconnected::Cut(rejection)) => {
-                        last = rejection;
+                        (last, done.at) = (rejection, self.gateway.clock.boot());
                         break;
                     }
                     Err(Unconnected::Failed(error)) => {

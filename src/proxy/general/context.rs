@@ -71,11 +71,8 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         let Some(exchange) = &self.exchange else { return };
-        // What was sent is not known any more, and why it ended only if the permit did, or the gateway.
-        let cut = match self.gateway.cuts_all() {
-            true => Some(Rejection::Stopping),
-            false => exchange.permit.still_holds(self.gateway.authority(&exchange.live)).err(),
-        };
+        // What was sent is not known any more; why it ended is, unless that was a panic.
+        let cut = exchange.place.is_cut().then(|| exchange.place.why_cut()).flatten();
         self.end(0, cut.as_ref().map(Rejection::reason), 0, 0);
     }
 }
