@@ -144,7 +144,7 @@ fn readers_of_many_heads_are_cut_in_time() {
     let many = request("HEAD", "/bytes/2000").bearer(&rig.key).bytes().repeat(200);
     let script =
         Script { drip: Some((many.clone(), Duration::from_millis(10))), ..reading(many, 1, Duration::from_hours(1)) };
-    rig.cuts_readers(count(20, 200), &script, "keygate_requests_in_flight", deadline());
+    rig.cuts_readers(attackers(20, 200, 20), &script, "keygate_requests_in_flight", deadline());
 }
 
 /// An answer is written before the next request is read, so nothing piles up.

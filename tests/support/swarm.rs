@@ -233,7 +233,9 @@ async fn connect(part: u8, number: usize, address: SocketAddr, is_small: bool) -
     let last = u8::try_from(1 + number / PER_ADDRESS).expect("fewer than 50,000 connections");
     let socket = TcpSocket::new_v4().expect("a socket");
     if is_small {
-        socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+        socket.set_recv_buffer_size(u32::try_from(SMALL).expect("a small number")).expect("a small buffer");
+        // What waits to be sent is on the attacker's machine elsewhere, and counts for this one's here.
+        socket.set_send_buffer_size(UNSENT).expect("a small buffer");
     }
     socket.bind((Ipv4Addr::new(127, 1, part, last), 0).into()).expect("an address");
     socket.connect(address).await.unwrap_or_else(|e| panic!("connection {number}: {e}"))
