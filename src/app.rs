@@ -46,7 +46,7 @@ use crate::store::seal::Purpose;
 use crate::store::sqlite::{SqliteNodeLocks, SqliteStore};
 use crate::store::{Actor, Store as _};
 use crate::usage::flush::Flusher;
-use data_plane::DataPlane;
+use data_plane::{DRAIN_LOOK, DataPlane};
 use observer::Observer;
 use phase::Phase;
 use reload::Reloader;
@@ -57,8 +57,6 @@ const ACCESS_LOG_CAPACITY: usize = 8 * 1024 * 1024;
 const ACCESS_LOG_CLOSE: Duration = Duration::from_secs(2);
 /// For the last flush of last logins.
 const LAST_FLUSH: Duration = Duration::from_secs(20);
-/// Between two looks at whether connections are still open, at the end.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// What is added to the nice value of a thread that nobody waits for (nice(2)): it gets a tenth of a processor where others
 /// want all of it, which is as much as ten thousand keys a second need.
 const GIVES_WAY: i32 = 10;
@@ -312,7 +310,7 @@ impl App<'_> {
     /// Until no connection is open, or for the configured time.
     fn drain(&self, gateway: &Gateway, data_plane: &mut DataPlane) {
         let limit = self.config.server.drain_timeout;
-        let drained = self.control.block_on(async { tokio::time::timeout(limit, data_plane.is_empty()).await });
+        let drained = self.control.block_on(async { tokio::time::timeout(limit, data_plane.drained()).await });
         if drained.is_err() {
             let connections = gateway.open_connections();
             tracing::warn!(connections, "connections are cut: they took longer than drain_timeout");

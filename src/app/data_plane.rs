@@ -28,8 +28,8 @@ use crate::proxy::socket::UNSENT;
 const BACKLOG: i32 = 4096;
 /// For pingora's threads to let go of what they were doing, after everything was answered.
 const END: Duration = Duration::from_secs(1);
-/// Between two looks at whether connections are still open, at the end.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Between two looks at whether something is still served, at the end.
+pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// A socket that is bound and does not listen yet.
 pub(super) struct Bound {
@@ -128,7 +128,7 @@ impl DataPlane {
     }
 
     /// Waits until nothing is served any more, behind [`Self::stop_accepting`]: what was in the kernel's queue is.
-    pub(super) async fn is_empty(&mut self) {
+    pub(super) async fn drained(&mut self) {
         // A panic was logged.
         let _ = (&mut self.accepting).await;
         while self.workers.connections() > 0 {

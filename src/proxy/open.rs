@@ -129,10 +129,10 @@ impl Place {
         self.is_cut.store(true, Ordering::Release);
     }
 
-    /// Why it was cut.
+    /// Why the request that is under way was cut, if it was.
     #[must_use]
     pub fn why_cut(&self) -> Option<Rejection> {
-        self.why.lock().clone()
+        if self.is_cut() { self.why.lock().clone() } else { None }
     }
 
     /// Was it?
@@ -210,6 +210,6 @@ mod tests {
         assert_eq!((place.is_cut(), place.why_cut()), (true, Some(Rejection::NoLease)));
         drop(request);
         let _next = place.busy();
-        assert!(!place.is_cut());
+        assert_eq!((place.is_cut(), place.why_cut()), (false, None));
     }
 }

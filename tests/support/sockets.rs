@@ -1,4 +1,4 @@
-//! What the kernel knows of a TCP connection, from `/proc/net/tcp`.
+//! What the kernel knows of a TCP connection, from `/proc/net/tcp`, and a socket at which it keeps connections waiting.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use keygate::proxy::socket::UNSENT;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,8 +32,6 @@ fn pace(attackers: usize) -> Duration {
 
 /// The receive buffer of those that read less than that at a time.
 const SMALL: usize = 4 << 10;
-/// As the gateway's: what it lets the system hold of an answer and has not sent.
-const UNSENT: u32 = 64 << 10;
 /// When a test gives up on a connection that nobody ends.
 const GIVE_UP: Duration = Duration::from_mins(1);
 

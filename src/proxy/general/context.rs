@@ -72,7 +72,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         let Some(exchange) = &self.exchange else { return };
         // What was sent is not known any more; why it ended is, unless that was a panic.
-        let cut = exchange.place.is_cut().then(|| exchange.place.why_cut()).flatten();
+        let cut = exchange.place.why_cut();
         self.end(0, cut.as_ref().map(Rejection::reason), 0, 0);
     }
 }
