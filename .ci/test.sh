@@ -6,8 +6,10 @@ cd "$(dirname "$0")/.."
 if cargo nextest --version >/dev/null 2>&1; then
   profile=default
   [ -z "${CI:-}" ] || profile=ci
-  [ -z "${KEYGATE_TEST_LONG:-}" ] || profile=long
-  exec cargo nextest run --locked --profile "$profile" "$@"
+  machine=()
+  # These tests time those who do nothing wrong.
+  [ -z "${KEYGATE_TEST_LONG:-}" ] || profile=long machine=(.ci/own-memory.sh)
+  exec "${machine[@]}" cargo nextest run --locked --profile "$profile" "$@"
 fi
 
 cat >&2 <<'TEXT'
