@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::request::get;
+use crate::support::scripted::Scripted;
 use crate::support::{Client, Config, Gateway, Key, Request, Upstream, wait_for};
 
 struct Fixture {
@@ -98,6 +99,39 @@ fn a_silent_tunnel_outlives_the_deadlines_of_requests() {
         assert_eq!(f.gateway.node.get("/wait", &f.admin).status, 504);
     }
     echoes(&mut client, b"after");
+}
+
+#[test]
+fn a_server_that_never_answers_the_handshake_is_504_within_its_read_timeout() {
+    let server = Scripted::new();
+    let config = Config::default()
+        .upstream_at("api", &[server.address().to_string()], "read_timeout = \"1s\"")
+        .route("path = \"/\"\nupstream = \"api\"");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key_add("admin", "admin");
+    let mut client = gateway.node.connect();
+    client.send(&handshake("/ws", &key).bytes());
+    let mut scene = server.accept();
+    scene.head();
+    let response = client.read("GET");
+    assert_eq!(response.status, 504);
+    assert_eq!(response.json()["type"], "urn:keygate:problem:upstream-timeout");
+    assert!(client.is_closed_by_peer() && scene.is_closed_by_peer());
+    assert!((gateway.node.metric("keygate_upstream_failures_total", &["kind=\"read_timeout\""]) - 1.0).abs() < 0.5);
+    // Who is answered in time is not, however long the answer then takes.
+    let mut client = gateway.node.connect();
+    client.send(&handshake("/ws", &key).bytes());
+    let mut scene = server.accept();
+    scene.head();
+    scene.says("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\n");
+    let (mut other, mut another) = (gateway.node.connect(), gateway.node.connect());
+    for client in [&mut other, &mut another] {
+        client.send(&handshake("/ws", &key).bytes());
+        assert_eq!(client.read("GET").status, 504);
+    }
+    scene.says("late");
+    let response = client.read("GET");
+    assert_eq!((response.status, response.text().as_str()), (403, "late"));
 }
 
 #[test]

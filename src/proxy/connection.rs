@@ -112,9 +112,12 @@ impl Front {
                     let place = Arc::clone(&session.connected.place);
                     let watch = Watch::new(&self.gateway, &exchange.permit);
                     let too_old_at = exchange.live.limits.max_stream_age.map(|age| exchange.request.began.plus(age));
-                    let stream =
-                        Box::new(ClientStream::new(wire, head, framing, &exchange.live.limits, Arc::clone(&place)));
-                    let exchanged = self.exchange(stream, exchange);
+                    let limits = &exchange.live.limits;
+                    let mut stream = ClientStream::new(wire, head, framing, limits, Arc::clone(&place));
+                    if exchange.is_tunnel {
+                        stream = stream.upgraded_within(exchange.route.upstream.read_timeout());
+                    }
+                    let exchanged = self.exchange(Box::new(stream), exchange);
                     let done = Box::pin(guarded(watch, &place, too_old_at, &mut patience, exchanged)).await;
                     let Some((back, head)) = done.flatten() else { return };
                     (wire, session.out) = (back, head);

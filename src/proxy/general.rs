@@ -209,6 +209,12 @@ impl ProxyHttp for General {
         reused: bool,
     ) -> Box<Error> {
         let Ok(exchange) = ctx.exchange() else { return error };
+        let refusal = client_stream(session).and_then(ClientStream::refusal);
+        if let Some(Rejection::UpstreamTimeout) = refusal
+            && let Some(metrics) = exchange.live.upstream_metrics.get(exchange.route.upstream.index)
+        {
+            metrics.failed(UpstreamFailure::ReadTimeout);
+        }
         count_failure(exchange, &error);
         // An idle connection that the server was closing: it has not acted on the request. Only what may be sent
         // twice is, and only with its body whole.

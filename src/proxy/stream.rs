@@ -45,6 +45,9 @@ pub struct ClientStream {
     refusal: Option<Rejection>,
     /// The upstream has answered an upgrade with 101: what the client sends belongs to the tunnel from here on.
     tunnel_is_open: AtomicBool,
+    /// Until then it answers an upgrade. pingora has one time for that and for the tunnel, which may be silent for as long as
+    /// its ends like.
+    upgrade_by: Option<Pin<Box<Sleep>>>,
     /// Where a cut is told.
     place: Arc<Place>,
     /// Something of the answer was written.
@@ -75,6 +78,7 @@ impl ClientStream {
             body_bytes: 0,
             refusal: None,
             tunnel_is_open: AtomicBool::new(false),
+            upgrade_by: None,
             place,
             is_answered: false,
             gathered: Vec::new(),
@@ -96,6 +100,13 @@ impl ClientStream {
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         self.wire.input.bytes()
+    }
+
+    /// It is an upgrade, and is answered within this time.
+    #[must_use]
+    pub fn upgraded_within(mut self, time: Duration) -> Self {
+        self.upgrade_by = Some(Box::pin(sleep(time)));
+        self
     }
 
     /// Lets the bytes of an upgraded connection through, after the 101.
@@ -184,6 +195,9 @@ impl ClientStream {
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let tunnel_is_shut = self.framing == Framing::Tunnel && !self.tunnel_is_open.load(Ordering::Acquire);
+            if tunnel_is_shut {
+                self.check_upgrade(cx)?;
+            }
             if self.framing.is_done() || tunnel_is_shut {
                 return self.poll_end(cx);
             }
@@ -198,6 +212,16 @@ impl ClientStream {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Is an upgrade that was not answered still waited for?
+    fn check_upgrade(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(by) = self.upgrade_by.as_mut().filter(|_| !self.is_answered) else { return Ok(()) };
+        if by.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        self.refusal = Some(Rejection::UpstreamTimeout);
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     fn give(&mut self, out: &mut ReadBuf<'_>) -> io::Result<usize> {

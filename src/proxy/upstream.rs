@@ -205,7 +205,12 @@ impl Upstream {
         &self.pool
     }
 
-    /// How long one of them is kept.
+    /// How long an answer is waited for.
+    pub(crate) fn read_timeout(&self) -> Duration {
+        self.config.read_timeout
+    }
+
+    /// How long a connection is kept that nobody uses.
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.config.idle_timeout
     }

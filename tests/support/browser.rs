@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use super::admin::json_body;
 use super::request::request;
 use super::{Client, tools, wait_for, wait_for_some};
 
+/// How often chromedriver is started: the port that it finds free for IPv6 may be taken for IPv4, and it ends.
+const STARTS: usize = 5;
 /// How long the browser may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -44,20 +46,8 @@ pub struct Browser {
 impl Browser {
     pub fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("keygate-browser-").tempdir().expect("a temporary directory");
-        let log = dir.path().join("chromedriver.log");
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .env("TMPDIR", dir.path())
-            .env("HOME", dir.path())
-            .stdin(Stdio::null())
-            .stdout(File::create(&log).expect("a file"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts (.ci/install.sh test)");
-        let port = wait_for_some("chromedriver", || {
-            assert_eq!(driver.try_wait().expect("a child"), None, "chromedriver ended");
-            port_in(&std::fs::read_to_string(&log).unwrap_or_default())
-        });
+        let started = (0..STARTS).find_map(|_| start_driver(dir.path()));
+        let (driver, port) = started.expect("a chromedriver that does not end");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -339,6 +329,26 @@ impl Browser {
         std::fs::write(&path, picture).expect("writes the picture");
         path
     }
+}
+
+/// With its port; `None`: it ended.
+fn start_driver(dir: &Path) -> Option<(Child, u16)> {
+    let log = dir.join("chromedriver.log");
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .env("TMPDIR", dir)
+        .env("HOME", dir)
+        .stdin(Stdio::null())
+        .stdout(File::create(&log).expect("a file"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver starts (.ci/install.sh test)");
+    let port = wait_for_some("chromedriver", || {
+        let has_ended = driver.try_wait().expect("a child").is_some();
+        let port = port_in(&std::fs::read_to_string(&log).unwrap_or_default());
+        (has_ended || port.is_some()).then_some(port.filter(|_| !has_ended))
+    });
+    Some((driver, port?))
 }
 
 fn port_in(log: &str) -> Option<u16> {
