@@ -1,23 +1,14 @@
 //! The command line: what it prints, what it asks for, how it ends.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::support::site::{Done, keygate};
+use crate::support::site::keygate;
 use crate::support::{Config, Site, Upstream};
 
 fn site() -> (Upstream, Site) {
     let upstream = Upstream::echo();
     let site = Site::new(&Config::in_front_of(&upstream));
     (upstream, site)
-}
-
-/// Runs a command with this on its standard input.
-fn with_stdin(site: &Site, command: &mut Command, input: &str) -> Done {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("writes");
-    site.finish(child)
 }
 
 #[test]
@@ -106,7 +97,7 @@ fn dangerous_commands_need_yes_where_there_is_no_terminal() {
         let done = site.cli(args).expect(2);
         assert!(done.stderr.contains("--yes"), "{}", done.stderr);
         // A yes on standard input is no terminal.
-        let done = with_stdin(&site, &mut site.command(args), "y\n").expect(2);
+        let done = site.run_with_stdin(&mut site.command(args), "y\n").expect(2);
         assert!(done.stdout.is_empty());
     }
     assert_eq!(site.json(&["secret", "show"])["version"], 1);
@@ -185,7 +176,7 @@ fn encode_works_offline_from_an_app_key_or_an_old_encoded_key() {
     let mut command = keygate();
     command.arg("encode").arg("--secret-file").arg(&file);
     assert_eq!(
-        with_stdin(&site, &mut command, &format!("{}\n", key.app_key)).expect(0).stdout,
+        site.run_with_stdin(&mut command, &format!("{}\n", key.app_key)).expect(0).stdout,
         format!("{expected}\n")
     );
 }
@@ -215,13 +206,13 @@ fn inspect_says_what_a_credential_is_without_showing_it() {
         (&key.app_key, ["app key", key.id.as_str()]),
         (&secret, ["shared secret", "1"]),
     ] {
-        let done = with_stdin(&site, &mut site.command(&["inspect"]), credential).expect(0);
+        let done = site.run_with_stdin(&mut site.command(&["inspect"]), credential).expect(0);
         for word in words {
             assert!(done.stdout.contains(word), "{word} in {}", done.stdout);
         }
         site.secrets.assert_absent("inspect", done.stdout.as_bytes());
     }
-    with_stdin(&site, &mut site.command(&["inspect"]), "hello").expect(1);
+    site.run_with_stdin(&mut site.command(&["inspect"]), "hello").expect(1);
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! Bundles on the command line: printed once with a key, made anew offline or from the store, taken apart, inspected.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::exchange::Desk;
-use crate::support::site::{Done, keygate, text_at};
+use crate::support::site::{keygate, text_at};
 use crate::support::{Config, Site, Upstream};
 
 fn site() -> (Upstream, Config, Site) {
@@ -24,14 +23,6 @@ fn site() -> (Upstream, Config, Site) {
 fn members(bundle: &str) -> Value {
     let json = STANDARD.decode(bundle).unwrap_or_else(|e| panic!("{e}"));
     serde_json::from_slice(&json).expect("JSON")
-}
-
-/// Runs a command with this on its standard input.
-fn with_stdin(site: &Site, command: &mut Command, input: &str) -> Done {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("writes");
-    site.finish(child)
 }
 
 /// `keygate bundle encode` where there is no configuration.
@@ -100,7 +91,7 @@ fn an_old_bundle_and_the_new_secret_make_the_new_bundle_offline() {
     let mut by_environment = encode_in(elsewhere.path(), &[]);
     by_environment.env("KEYGATE_APP_KEY", &old).env("KEYGATE_SHARED_SECRET", &secret);
     let mut by_stdin = encode_in(elsewhere.path(), &["--secret-file", secret_file]);
-    for done in [site.run(&mut by_file), site.run(&mut by_environment), with_stdin(&site, &mut by_stdin, &old)] {
+    for done in [site.run(&mut by_file), site.run(&mut by_environment), site.run_with_stdin(&mut by_stdin, &old)] {
         let done = done.expect(0);
         assert_eq!(done.stdout.lines().count(), 1, "the bundle and nothing else: {}", done.stdout);
         assert_eq!(members(done.stdout.trim_end()).to_string(), expected.to_string());
@@ -194,7 +185,7 @@ fn decode_shows_what_a_bundle_holds_and_its_secrets_only_if_asked() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let decode = |input: &str, arguments: &[&str]| {
         let mut command = keygate();
-        with_stdin(&site, command.args(["bundle", "decode"]).args(arguments).current_dir(elsewhere.path()), input)
+        site.run_with_stdin(command.args(["bundle", "decode"]).args(arguments).current_dir(elsewhere.path()), input)
     };
     let hidden = decode(&format!("{bundle}\n"), &[]).expect(0);
     let mut expected = members(&bundle);
@@ -234,7 +225,7 @@ fn inspect_knows_bundles_and_what_is_wrong_with_them() {
     let key = site.json(&["key", "add", "app", "--role", "readonly"]);
     let (bundle, id) = (text_at(&key, "bundle"), text_at(&key, "id"));
     let inspect = |text: &str| {
-        let done = with_stdin(&site, &mut site.command(&["--output", "json", "inspect"]), text);
+        let done = site.run_with_stdin(&mut site.command(&["--output", "json", "inspect"]), text);
         site.secrets.assert_absent("inspect", done.stdout.as_bytes());
         done.expect(0).json()
     };
@@ -270,7 +261,7 @@ fn inspect_knows_bundles_and_what_is_wrong_with_them() {
     says(&anew, false, "no [token_exchange]");
     // Cut short, it is told which part is missing.
     let mut command = site.command(&["--output", "json", "inspect"]);
-    let cut = with_stdin(&site, &mut command, &bundle[..bundle.len() - 8]).expect(1).json();
+    let cut = site.run_with_stdin(&mut command, &bundle[..bundle.len() - 8]).expect(1).json();
     assert_eq!((&cut["kind"], &cut["well_formed"]), (&json!("bundle"), &json!(false)));
 }
 
@@ -279,7 +270,7 @@ fn inspect_knows_access_and_refresh_tokens() {
     let desk = Desk::start();
     let token = desk.token(&desk.reader);
     let inspect = |text: &str| {
-        let done = with_stdin(&desk.site, &mut desk.command(&["--output", "json", "inspect"]), text);
+        let done = desk.site.run_with_stdin(&mut desk.command(&["--output", "json", "inspect"]), text);
         desk.secrets.assert_absent("inspect", done.stdout.as_bytes());
         done.expect(0).json()
     };

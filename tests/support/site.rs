@@ -1,5 +1,6 @@
 //! A directory with a configuration, a store and a master key, and the command line on it.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -142,6 +143,15 @@ impl Site {
     pub fn run(&self, command: &mut Command) -> Done {
         let output = command.output().expect("the program runs");
         self.done(&output)
+    }
+
+    /// Runs it with this on its standard input, of which it may read as much as it likes.
+    pub fn run_with_stdin(&self, command: &mut Command, input: &str) -> Done {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let written = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        assert!(written.as_ref().err().is_none_or(|e| e.kind() == ErrorKind::BrokenPipe), "{written:?}");
+        self.finish(child)
     }
 
     /// Starts a command whose end is waited for with [`Self::finish`].
