@@ -90,7 +90,7 @@ fn a_readonly_key_is_refused_and_so_is_none() {
 
 #[test]
 fn a_silent_tunnel_outlives_the_deadlines_of_requests() {
-    let f = start("body_stall = \"1s\"\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"", "read_timeout = \"1s\"");
+    let f = start("body_stall = \"1s\"\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"", "read_timeout = \"2s\"");
     let mut client = f.open("/ws");
     echoes(&mut client, b"before");
     let silent_since = Instant::now();
@@ -105,7 +105,7 @@ fn a_silent_tunnel_outlives_the_deadlines_of_requests() {
 fn a_server_that_never_answers_the_handshake_is_504_within_its_read_timeout() {
     let server = Scripted::new();
     let config = Config::default()
-        .upstream_at("api", &[server.address().to_string()], "read_timeout = \"1s\"")
+        .upstream_at("api", &[server.address().to_string()], "read_timeout = \"2s\"")
         .route("path = \"/\"\nupstream = \"api\"");
     let gateway = Gateway::start(&config);
     let key = gateway.key_add("admin", "admin");
